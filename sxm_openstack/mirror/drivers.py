@@ -1,0 +1,42 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Mirror drivers by name, from the entry points ``sxm.mirror``."""
+
+from typing import Any
+
+from stevedore import driver as stevedore_driver
+from stevedore import exception as stevedore_exception
+
+from sxm_openstack import exception
+from sxm_openstack.mirror import base
+
+NAMESPACE = 'sxm.mirror'
+
+
+def load(name: str) -> base.MirrorDriver:
+    """Driver of that name.
+
+    :raises PreCheckFailed: there is none.
+    """
+    try:
+        manager: Any = stevedore_driver.DriverManager(
+            NAMESPACE, name, invoke_on_load=True
+        )
+    except stevedore_exception.NoMatches as error:
+        raise exception.PreCheckFailed(
+            f'There is no mirror driver {name}.',
+            remedy=f'Set [sxm] mirror_driver to one of the entry points '
+            f'{NAMESPACE}.',
+        ) from error
+    loaded: base.MirrorDriver = manager.driver
+    return loaded

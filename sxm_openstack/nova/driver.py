@@ -1,0 +1,407 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""``compute_driver = sxm.SXMLibvirtDriver``: Nova's libvirt driver, and SXM.
+
+Thin on purpose: it tells :mod:`.host` what Nova asks for, and Nova what
+became of it.  Whatever is not about moving disks is Nova's own.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
+import threading
+from typing import Any
+
+from nova import context as nova_context
+from nova import exception as nova_exception
+from nova import objects
+import nova.conf
+from nova.virt import driver as virt_driver
+from oslo_log import log as logging
+
+from sxm_openstack import exception
+from sxm_openstack.engine import journal as engine_journal
+from sxm_openstack.engine import ports
+from sxm_openstack.nova import ends as sxm_ends
+from sxm_openstack.nova import events
+from sxm_openstack.nova import guards
+from sxm_openstack.nova import guest as sxm_guest
+from sxm_openstack.nova import host as sxm_host
+from sxm_openstack.nova import options
+from sxm_openstack.nova import peer
+from sxm_openstack.nova import plan as sxm_plan
+from sxm_openstack.nova import reporter as sxm_reporter
+from sxm_openstack.nova import session as sxm_session
+from sxm_openstack.rpc import destination as rpc_destination
+
+CONF = nova.conf.CONF
+LOG = logging.getLogger(__name__)
+
+
+class SXMLibvirtDriver(guards.GuardedDriver):
+    """Block live migration by snapshot and synchronous mirror."""
+
+    def __init__(self, virtapi: Any, read_only: bool = False) -> None:
+        options.register()
+        super().__init__(virtapi, read_only)
+        self._moves = sxm_host.MoveHost(self._host, _ask_peer)
+        self._reporters: dict[str, sxm_reporter.Reporter] = {}
+        self._manager = getattr(virtapi, '_compute', None)
+        if self._manager is not None:
+            self._manager.additional_endpoints.append(
+                rpc_destination.DestinationEndpoint(
+                    self._moves.arrivals, peer.check_caller
+                )
+            )
+
+    def init_host(self, host: str) -> None:
+        super().init_host(host)
+        self._moves.recover()
+
+    # -- before the move --------------------------------------------------
+
+    def check_can_live_migrate_destination(
+        self, context: Any, instance: Any, *arguments: Any, **named: Any
+    ) -> Any:
+        data = super().check_can_live_migrate_destination(
+            context, instance, *arguments, **named
+        )
+        peer.mark(data)
+        return data
+
+    def check_can_live_migrate_source(
+        self,
+        context: Any,
+        instance: Any,
+        dest_check_data: Any,
+        block_device_info: Any = None,
+    ) -> Any:
+        with _as_pre_check():
+            self._moves.settle(instance.uuid, 'a migration')
+        result = super().check_can_live_migrate_source(
+            context, instance, dest_check_data, block_device_info
+        )
+        if result.block_migration:
+            with _as_pre_check():
+                self._plan(instance, block_device_info, result)
+        return result
+
+    def _plan(
+        self, instance: Any, block_device_info: Any, migrate_data: Any
+    ) -> sxm_plan.Plan | None:
+        """What is to be moved, or ``None`` when Nova itself is to do it.
+
+        :raises PreCheckFailed: SXM cannot, and ``[sxm] fallback`` does not
+            allow Nova's own way.
+        """
+        try:
+            peer.require_mark(migrate_data)
+            return sxm_plan.make(
+                self._moves.domain(instance.uuid).live_xml(),
+                sxm_plan.volume_targets(block_device_info),
+            )
+        except exception.UnsupportedServer as error:
+            if 'nova' not in CONF.sxm.fallback:
+                raise
+            LOG.warning(
+                "Goes by Nova's own block migration: %s",
+                error,
+                instance=instance,
+            )
+            return None
+
+    # -- the move, source -------------------------------------------------
+
+    def live_migration(
+        self,
+        context: Any,
+        instance: Any,
+        dest: str,
+        post_method: Callable[..., Any],
+        recover_method: Callable[..., Any],
+        block_migration: bool = False,
+        migrate_data: Any = None,
+    ) -> None:
+        """Move the disks, then let Nova move the memory.
+
+        Nothing of ours is raised: Nova would leave the server in ERROR
+        without undoing anything.
+        """
+        migrate = super().live_migration
+        arguments = (context, instance, dest)
+        ends_of_nova = (post_method, recover_method)
+        if not (migrate_data and migrate_data.block_migration):
+            migrate(*arguments, *ends_of_nova, block_migration, migrate_data)
+            return
+        stages = events.Stages(
+            context, instance.uuid, migrate_data.migration.uuid, CONF.host
+        )
+        stages.begin(events.PREPARE)
+        try:
+            session = self._begin(*arguments, migrate_data, stages)
+        except Exception as error:
+            LOG.exception('The move did not begin', instance=instance)
+            stages.end(error)
+            recover_method(*arguments, migrate_data)
+            return
+        if session is None:
+            stages.end()
+            migrate(*arguments, *ends_of_nova, block_migration, migrate_data)
+            return
+        self._reporters[instance.uuid] = sxm_reporter.Reporter(
+            session, migrate_data.migration, instance
+        )
+        ends = sxm_ends.Ends(session, stages, *ends_of_nova)
+        try:
+            if self._move_storage(
+                session, stages, ends, *arguments, migrate_data
+            ):
+                stages.begin(events.MEMORY)
+                migrate(
+                    *arguments,
+                    ends.completed,
+                    ends.failed,
+                    block_migration,
+                    migrate_data,
+                )
+        except Exception:
+            if ends.nova_failed:
+                raise
+            # Nova's monitor raises once more what libvirt's call raised,
+            # also when it has recovered from that.
+            LOG.exception('The migration was cut short', instance=instance)
+            if not ends.reached:
+                ends.failed(*arguments, migrate_data)
+        finally:
+            stages.report(session.figures())
+            self._moves.end(instance.uuid)
+            del self._reporters[instance.uuid]
+
+    def _begin(
+        self,
+        context: Any,
+        instance: Any,
+        dest: str,
+        migrate_data: Any,
+        stages: events.Stages,
+    ) -> sxm_session.Session | None:
+        mappings = objects.BlockDeviceMappingList.get_by_instance_uuid(
+            context, instance.uuid
+        )
+        found = self._plan(
+            instance,
+            virt_driver.get_block_device_info(instance, mappings),
+            migrate_data,
+        )
+        if found is None:
+            return None
+        stages.expect(found.copied)
+        return self._moves.begin(
+            instance.uuid,
+            dest,
+            found.drivers,
+            found.disks,
+            peer.connect(context, instance, dest),
+            stages.on_change,
+        )
+
+    def _move_storage(
+        self,
+        session: sxm_session.Session,
+        stages: events.Stages,
+        ends: sxm_ends.Ends,
+        context: Any,
+        instance: Any,
+        dest: str,
+        migrate_data: Any,
+    ) -> bool:
+        """The storage stage; false when it failed and Nova was told."""
+        try:
+            with self._reporters[instance.uuid]:
+                session.run_storage()
+        except Exception as error:
+            LOG.exception('Moving the disks failed', instance=instance)
+            stages.end(error)
+            ends.failed(context, instance, dest, migrate_data)
+            return False
+        return True
+
+    def _live_migration_operation(
+        self,
+        context: Any,
+        instance: Any,
+        dest: str,
+        block_migration: bool,
+        migrate_data: Any,
+        guest: Any,
+        device_names: list[str],
+    ) -> None:
+        super()._live_migration_operation(
+            context,
+            instance,
+            dest,
+            block_migration,
+            migrate_data,
+            self._wrap(guest, instance),
+            device_names,
+        )
+
+    def _live_migration_monitor(
+        self, context: Any, instance: Any, guest: Any, *arguments: Any
+    ) -> None:
+        session = self._moves.session(instance.uuid)
+        if session is not None and session.forced:
+            super().live_migration_force_complete(instance)
+        super()._live_migration_monitor(
+            context, instance, self._wrap(guest, instance), *arguments
+        )
+
+    def _wrap(self, guest: Any, instance: Any) -> Any:
+        session = self._moves.session(instance.uuid)
+        if session is None:
+            return guest
+        return sxm_guest.SXMGuest(
+            guest, session, self._reporters[instance.uuid]
+        )
+
+    def live_migration_abort(self, instance: Any) -> None:
+        cut_short = self._moves.take_cut_short(instance.uuid)
+        if cut_short is not None:
+            # nova-compute has just started, and found the server migrating.
+            peer.roll_back(self._manager, instance, cut_short)
+            return
+        session = self._moves.session(instance.uuid)
+        if session is None:
+            super().live_migration_abort(instance)
+        else:
+            session.abort('The operator aborted the migration.')
+
+    def live_migration_force_complete(self, instance: Any) -> None:
+        session = self._moves.session(instance.uuid)
+        if session is None or session.stage is not sxm_session.Stage.STORAGE:
+            super().live_migration_force_complete(instance)
+        else:
+            session.force_complete()
+
+    # -- the move, destination --------------------------------------------
+
+    def pre_live_migration(
+        self,
+        context: Any,
+        instance: Any,
+        block_device_info: Any,
+        network_info: Any,
+        disk_info: Any,
+        migrate_data: Any,
+    ) -> Any:
+        result = super().pre_live_migration(
+            context,
+            instance,
+            block_device_info,
+            network_info,
+            disk_info,
+            migrate_data,
+        )
+        self._moves.arrivals.expect(instance.uuid, instance.host)
+        peer.mark(result)
+        return result
+
+    def post_live_migration_at_destination(
+        self,
+        context: Any,
+        instance: Any,
+        network_info: Any,
+        block_migration: bool = False,
+        block_device_info: Any = None,
+    ) -> None:
+        """Nothing of ours is raised: the guest runs here, whatever happens
+        to its overlays, and Nova has to record that."""
+        try:
+            super().post_live_migration_at_destination(
+                context,
+                instance,
+                network_info,
+                block_migration,
+                block_device_info,
+            )
+        finally:
+            self._flatten(context, instance)
+
+    def _flatten(self, context: Any, instance: Any) -> None:
+        try:
+            worker = self._moves.arrivals.arrived(instance.uuid)
+        except Exception:
+            LOG.exception('The disks are not flat yet', instance=instance)
+            return
+        if worker is None:
+            return
+        stages = events.Stages(
+            context, instance.uuid, _migration_of(context, instance), CONF.host
+        )
+        stages.begin(events.FLATTEN)
+        worker.join(CONF.sxm.flatten_timeout)
+        if not worker.is_alive():
+            stages.end()
+            return
+        LOG.warning('Folding goes on in the background', instance=instance)
+        threading.Thread(
+            target=_end_with, args=(worker, stages), daemon=True
+        ).start()
+
+    def rollback_live_migration_at_destination(
+        self, context: Any, instance: Any, *arguments: Any, **named: Any
+    ) -> None:
+        """Stop serving first; raises, and destroys nothing, if the guest
+        runs here."""
+        self._moves.arrivals.discard(instance.uuid)
+        super().rollback_live_migration_at_destination(
+            context, instance, *arguments, **named
+        )
+
+
+def _end_with(worker: threading.Thread, stages: events.Stages) -> None:
+    worker.join()
+    stages.end()
+
+
+def _migration_of(context: Any, instance: Any) -> str:
+    """UUID of the migration under way, for what is logged."""
+    try:
+        migration = objects.Migration.get_by_instance_and_status(
+            context, instance.uuid, 'running'
+        )
+    except nova_exception.NotFound:
+        return '-'
+    return str(migration.uuid)
+
+
+def _ask_peer(record: engine_journal.Record) -> ports.DomainState:
+    """State of a server's domain on the other host of a move."""
+    context = nova_context.get_admin_context()
+    try:
+        instance = objects.Instance.get_by_uuid(context, record.server)
+    except nova_exception.InstanceNotFound:
+        # It was deleted meanwhile: it runs nowhere.
+        return ports.DomainState.ABSENT
+    return peer.connect(context, instance, record.peer).state()
+
+
+@contextlib.contextmanager
+def _as_pre_check() -> Iterator[None]:
+    """Our refusals in the form that Nova's API shows."""
+    try:
+        yield
+    except exception.SXMError as error:
+        raise nova_exception.MigrationPreCheckError(
+            reason=str(error)
+        ) from error

@@ -1,0 +1,92 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Digests of an image, by :mod:`sxm_openstack.transfer.digest`."""
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+import contextlib
+import json
+import pathlib
+
+from sxm_openstack import exception
+from sxm_openstack.engine import disk as engine_disk
+from sxm_openstack.transfer import export
+from sxm_openstack.transfer import process
+from sxm_openstack.transfer import program
+
+
+@contextlib.contextmanager
+def read_only(
+    storage_daemon: str, directory: pathlib.Path, disk: engine_disk.Disk
+) -> Iterator[export.Export]:
+    """Serve the disk's ordinary file for as long as it is read."""
+    served = export.serve_base(
+        storage_daemon,
+        directory,
+        disk,
+        f'{disk.target}.digest',
+        writable=False,
+    )
+    try:
+        yield served
+    finally:
+        served.stop()
+
+
+def digests(
+    helper_python: str,
+    served: export.Export,
+    disk: engine_disk.Disk,
+    chunk_bytes: int,
+) -> Sequence[str]:
+    """Digest of each chunk of the disk, in order; blocks until all are read.
+
+    What an image has beyond the size of the disk is left out.
+
+    :raises VerifyFailed: it could not be read to its end.
+    """
+    name = f'{disk.target}.digester'
+    directory = served.program.directory
+    child, stdin, stdout = process.start_with_pipes(
+        directory,
+        name,
+        [*program.command(helper_python, 'digest'), served.socket],
+    )
+    found: list[str] = []
+    error = ''
+    with stdin, stdout:
+        json.dump(
+            {
+                'socket': served.socket,
+                'export': served.export,
+                'size_bytes': disk.size_bytes,
+                'chunk_bytes': chunk_bytes,
+            },
+            stdin,
+        )
+        stdin.close()
+        for line in stdout:
+            answer = json.loads(line)
+            if 'digest' in answer:
+                found.append(answer['digest'])
+            error = answer.get('error', '')
+    child.stop()
+    error = error or child.log_tail()
+    child.forget()
+    if len(found) != -(-disk.size_bytes // chunk_bytes):
+        raise exception.VerifyFailed(
+            f'The base {disk.path} could not be read to its end: {error}',
+            disk=disk.target,
+            remedy='Check the storage of this host.',
+        )
+    return found

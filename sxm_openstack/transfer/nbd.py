@@ -1,0 +1,205 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Transfer driver ``nbd``: NBD through relays, bases copied by libnbd."""
+
+from collections.abc import Sequence
+import grp
+import pathlib
+import socket as sockets
+
+from sxm_openstack import exception
+from sxm_openstack.engine import disk as engine_disk
+from sxm_openstack.engine import ports
+from sxm_openstack.transfer import base
+from sxm_openstack.transfer import copier_client
+from sxm_openstack.transfer import digest_client
+from sxm_openstack.transfer import export
+from sxm_openstack.transfer import process
+from sxm_openstack.transfer import relay_client
+from sxm_openstack.transfer import server
+
+_BASE_ANSWER_TIMEOUT_S = 60.0
+"""A base's server may be busy for longer than the watchdog's time, flushing
+a slow disk, and no guest waits for it.  A dead link is noticed all the
+same, see :class:`sxm_openstack.transfer.relay.watch.Watch`."""
+
+
+class NBDDriver(base.TransferDriver):
+    """Makes both sides of the transfer."""
+
+    name = 'nbd'
+
+    def source(self, runtime: str) -> 'NBDTransfer':
+        return NBDTransfer(
+            runtime,
+            watchdog_timeout_s=self.settings.watchdog_timeout_s,
+            helper_python=self.settings.helper_python,
+            connections=self.settings.copy_connections,
+            group_id=self._group_id(),
+        )
+
+    def server(
+        self, runtime: str, address: str, port_range: range
+    ) -> server.NBDServer:
+        return server.NBDServer(
+            runtime,
+            address,
+            port_range,
+            helper_python=self.settings.helper_python,
+            group_id=self._group_id(),
+        )
+
+    def cleanup(self, runtime: str) -> None:
+        process.clean_directory(runtime)
+
+    def _group_id(self) -> int | None:
+        name = self.settings.qemu_group
+        if not name:
+            return None
+        try:
+            return grp.getgrnam(name).gr_gid
+        except KeyError as error:
+            raise exception.PreCheckFailed(
+                f'There is no group {name} on this host.',
+                remedy="Set it to the group of QEMU's processes.",
+            ) from error
+
+
+class NBDTransfer:
+    """Source side, for one move; implements :class:`.ports.Transfer`.
+
+    :param runtime_dir: directory of this move alone, and of this side alone;
+        its path is at most 80 bytes long.
+    :param watchdog_timeout_s: the link is cut when bytes are due and none
+        move for so long.
+    :param helper_python: interpreter that can import ``nbd``.
+    :param connections: number of connections that copy one disk.
+    :param group_id: group of QEMU's processes, ``None`` when they run as
+        this user.
+    :param idle_exit_s: a relay that nobody uses or asks for so long ends.
+    """
+
+    def __init__(
+        self,
+        runtime_dir: str,
+        *,
+        watchdog_timeout_s: float = 5.0,
+        helper_python: str = '/usr/bin/python3',
+        connections: int = 1,
+        storage_daemon: str = 'qemu-storage-daemon',
+        group_id: int | None = None,
+        idle_exit_s: float = 3600.0,
+    ) -> None:
+        self._directory = pathlib.Path(runtime_dir)
+        self._watchdog_timeout_s = watchdog_timeout_s
+        self._helper_python = helper_python
+        self._connections = connections
+        self._storage_daemon = storage_daemon
+        self._group_id = group_id
+        self._idle_exit_s = idle_exit_s
+
+    def connect(
+        self, endpoint: ports.Endpoint, channels: Sequence[str]
+    ) -> relay_client.RelayLink:
+        """Start the relay; what an earlier one left is ended first.
+
+        :raises PeerUnreachable: the destination does not accept connections.
+        :raises MoveFailed: the relay did not start.
+        """
+        self._check_peer(endpoint)
+        process.prepare_directory(str(self._directory), self._group_id)
+        process.end_recorded(self._directory, 'relay-connect')
+        config = {
+            'token': endpoint.token,
+            'address': endpoint.address,
+            'port': endpoint.port,
+            'channels': {name: f'{name}.sock' for name in channels},
+            'late_channels': [ports.DISKS_CHANNEL],
+            'watchdog_timeout_s': self._watchdog_timeout_s,
+            'answer_timeout_s': {
+                name: _BASE_ANSWER_TIMEOUT_S
+                for name in channels
+                if name.endswith('.base')
+            },
+            'idle_exit_s': self._idle_exit_s,
+        }
+        if self._group_id is not None:
+            config |= {'socket_gid': self._group_id, 'socket_mode': 0o660}
+        relay_client.start_relay('connect', self._directory, config)
+        return relay_client.RelayLink(self._directory, channels)
+
+    def start_copy(
+        self,
+        disk: engine_disk.Disk,
+        socket: str,
+        *,
+        rate_bytes_per_s: int,
+        offset: int = 0,
+    ) -> copier_client.BaseCopy:
+        """Begin to copy the frozen base.
+
+        :param socket: local unix socket that leads to the base's server.
+        :param rate_bytes_per_s: 0 is no limit.
+        :param offset: everything below it is at the destination already.
+        :raises MoveFailed: the base could not be opened.
+        """
+        process.prepare_directory(str(self._directory), self._group_id)
+        source = export.serve_base(
+            self._storage_daemon,
+            self._directory,
+            disk,
+            f'{disk.target}.source',
+            writable=False,
+        )
+        try:
+            return copier_client.BaseCopy(
+                self._helper_python,
+                source,
+                disk,
+                socket,
+                connections=self._connections,
+                rate_bytes_per_s=rate_bytes_per_s,
+                offset=offset,
+            )
+        except exception.MoveFailed:
+            source.stop()
+            raise
+
+    def digests(
+        self, disk: engine_disk.Disk, chunk_bytes: int
+    ) -> Sequence[str]:
+        """Digest of each chunk of the frozen base, in order.
+
+        :raises VerifyFailed: it could not be read to its end.
+        """
+        process.prepare_directory(str(self._directory), self._group_id)
+        with digest_client.read_only(
+            self._storage_daemon, self._directory, disk
+        ) as served:
+            return digest_client.digests(
+                self._helper_python, served, disk, chunk_bytes
+            )
+
+    def _check_peer(self, endpoint: ports.Endpoint) -> None:
+        address = (endpoint.address, endpoint.port)
+        try:
+            sockets.create_connection(
+                address, timeout=self._watchdog_timeout_s
+            ).close()
+        except OSError as error:
+            raise exception.PeerUnreachable(
+                f'{endpoint.address} port {endpoint.port} does not accept '
+                f'connections: {error}',
+                remedy='Check the migration network and the firewall of the '
+                'destination.',
+            ) from error

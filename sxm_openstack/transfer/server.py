@@ -1,0 +1,168 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Destination side of the NBD transfer: exports and the relay."""
+
+from collections.abc import Sequence
+import logging
+import pathlib
+import secrets
+
+from sxm_openstack import exception
+from sxm_openstack.engine import disk as engine_disk
+from sxm_openstack.engine import ports
+from sxm_openstack.transfer import digest_client
+from sxm_openstack.transfer import export
+from sxm_openstack.transfer import process
+from sxm_openstack.transfer import relay_client
+
+LOG = logging.getLogger(__name__)
+
+
+class NBDServer:
+    """Serves the bases and overlays of one move.
+
+    Not thread-safe.  A later process may make another one for the same
+    directory: :meth:`start` then starts anew, the other methods go on with
+    what runs.
+
+    :param runtime_dir: directory of this move alone, and of this side alone;
+        its path is at most 80 bytes long.
+    :param address: on which the relay listens.
+    :param port_range: TCP ports, of which one is taken.
+    :param helper_python: interpreter that can import ``nbd``.
+    :param group_id: group of QEMU's processes, ``None`` when they run as
+        this user.
+    :param idle_exit_s: a relay that nobody uses or asks for so long ends.
+    """
+
+    def __init__(
+        self,
+        runtime_dir: str,
+        address: str,
+        port_range: range,
+        *,
+        helper_python: str = '/usr/bin/python3',
+        storage_daemon: str = 'qemu-storage-daemon',
+        group_id: int | None = None,
+        idle_exit_s: float = 3600.0,
+    ) -> None:
+        self._directory = pathlib.Path(runtime_dir)
+        self._address = address
+        self._port_range = port_range
+        self._helper_python = helper_python
+        self._storage_daemon = storage_daemon
+        self._group_id = group_id
+        self._idle_exit_s = idle_exit_s
+        self._exports: dict[str, export.Export] = {}
+
+    @property
+    def disks_socket(self) -> str:
+        """Where the incoming QEMU has to listen for libvirt's mirror."""
+        return str(self._directory / f'{ports.DISKS_CHANNEL}.sock')
+
+    def start(self, disks: Sequence[engine_disk.Disk]) -> ports.Endpoint:
+        """Serve what was prepared, and listen.
+
+        Ends what an earlier start left in the directory.
+
+        :raises MoveFailed: something could not be started; nothing is left.
+        """
+        self.close()
+        process.prepare_directory(str(self._directory), self._group_id)
+        try:
+            for disk in disks:
+                self._serve(disk)
+            return self._listen(disks)
+        except exception.MoveFailed:
+            self.close()
+            raise
+
+    def stop_exports(self) -> None:
+        """Flush and close every image; the relay and ``disks`` stay.
+
+        :raises MoveFailed: a daemon had died, or did not end well: its image
+            may lack what was written last.
+        """
+        self._exports.clear()
+        failures = export.stop_daemons(
+            program
+            for program in process.recorded(self._directory)
+            if not program.name.startswith('relay-')
+        )
+        if failures:
+            raise exception.MoveFailed(
+                '; '.join(failure.message for failure in failures),
+                remedy=failures[0].remedy,
+            )
+
+    def digests(
+        self, disk: engine_disk.Disk, chunk_bytes: int
+    ) -> Sequence[str]:
+        """Digest of each chunk of the base, in order.
+
+        :raises VerifyFailed: it could not be read to its end.
+        """
+        served = self._exports.get(disk.base_channel)
+        if served is not None:
+            return digest_client.digests(
+                self._helper_python, served, disk, chunk_bytes
+            )
+        with digest_client.read_only(
+            self._storage_daemon, self._directory, disk
+        ) as served:
+            return digest_client.digests(
+                self._helper_python, served, disk, chunk_bytes
+            )
+
+    def close(self) -> None:
+        """End everything and remove the directory.  Idempotent.
+
+        :raises NeedsOperator: a program does not end.
+        """
+        self._exports.clear()
+        process.clean_directory(str(self._directory))
+
+    def _serve(self, disk: engine_disk.Disk) -> None:
+        name = disk.base_channel
+        self._exports[name] = export.serve_base(
+            self._storage_daemon, self._directory, disk, name, writable=True
+        )
+        if not disk.read_only:
+            name = disk.mirror_channel
+            self._exports[name] = export.serve_overlay(
+                self._storage_daemon, self._directory, disk, name
+            )
+
+    def _listen(self, disks: Sequence[engine_disk.Disk]) -> ports.Endpoint:
+        channels = {name: f'{name}.nbd' for name in self._exports}
+        channels[ports.DISKS_CHANNEL] = f'{ports.DISKS_CHANNEL}.sock'
+        token = secrets.token_hex(32)
+        _, port = relay_client.start_relay(
+            'listen',
+            self._directory,
+            {
+                'token': token,
+                'address': self._address,
+                'ports': [self._port_range[0], self._port_range[-1]],
+                'channels': channels,
+                'late_channels': [ports.DISKS_CHANNEL],
+                'idle_exit_s': self._idle_exit_s,
+            },
+        )
+        LOG.info(
+            'Serving %s for a move on %s port %s',
+            ', '.join(disk.target for disk in disks),
+            self._address,
+            port,
+        )
+        return ports.Endpoint(self._address, port, token)

@@ -1,0 +1,438 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+import dataclasses
+import grp
+import json
+import os
+import socket
+import stat
+import unittest
+
+from sxm_openstack import exception
+from sxm_openstack.engine import disk as engine_disk
+from sxm_openstack.engine import ports
+from sxm_openstack.transfer import base
+from sxm_openstack.transfer import copier_client
+from sxm_openstack.transfer import export
+from sxm_openstack.transfer import nbd
+from sxm_openstack.transfer import server
+
+from tests.unit.transfer import relays
+from tests.unit.transfer import stubs
+
+COUNTS = '"sent_bytes": 0, "offset": 7, "total_bytes": 9, "done_bytes": 8'
+
+
+class ImageTest(unittest.TestCase):
+    """Block nodes and arguments of the daemon."""
+
+    def setUp(self):
+        super().setUp()
+        self.disk = engine_disk.Disk('vda', '/a,b/disk', 'qcow2', 1 << 30)
+
+    def arguments(self, image, option):
+        found = export.command('qsd', stubs.pathlib.Path('/run'), image)
+        return [
+            json.loads(found[index + 1])
+            for index, argument in enumerate(found)
+            if argument == option
+        ]
+
+    def test_base_keeps_its_own_backing_chain(self):
+        image = export.base_image(self.disk, 'vda.base', writable=True)
+        file, top = self.arguments(image, '--blockdev')
+        self.assertEqual('/a,b/disk', file['filename'])
+        self.assertEqual('native', file['aio'])
+        self.assertTrue(file['cache']['direct'])
+        self.assertEqual('unmap', top['discard'])
+        self.assertNotIn('backing', top)
+        (exported,) = self.arguments(image, '--export')
+        self.assertTrue(exported['writable'])
+        self.assertEqual('vda', exported['name'])
+        self.assertEqual(top['node-name'], exported['node-name'])
+
+    def test_source_cannot_be_written(self):
+        image = export.base_image(self.disk, 'vda.source', writable=False)
+        for node in self.arguments(image, '--blockdev'):
+            self.assertTrue(node['read-only'])
+        (exported,) = self.arguments(image, '--export')
+        self.assertFalse(exported['writable'])
+        self.assertTrue(exported['allocation-depth'])
+
+    def test_overlay_never_reads_the_unfinished_base(self):
+        image = export.overlay_image(self.disk, 'vda.mirror')
+        below, file, top = self.arguments(image, '--blockdev')
+        self.assertEqual('null-co', below['driver'])
+        self.assertEqual(1 << 30, below['size'])
+        self.assertTrue(below['read-zeroes'])
+        self.assertEqual(self.disk.overlay_path, file['filename'])
+        self.assertEqual(below['node-name'], top['backing'])
+
+    def test_filesystem_without_direct_access(self):
+        image = export.base_image(
+            self.disk, 'vda.base', writable=True, direct=False
+        )
+        file, top = self.arguments(image, '--blockdev')
+        self.assertEqual('threads', file['aio'])
+        self.assertFalse(file['cache']['direct'] or top['cache']['direct'])
+
+
+class ServerTest(stubs.StubCase):
+    def setUp(self):
+        super().setUp()
+        self.server = self.make()
+
+    def make(self):
+        return server.NBDServer(
+            str(self.runtime),
+            '127.0.0.1',
+            range(1),
+            storage_daemon=self.daemon,
+        )
+
+    def test_start(self):
+        cdrom = engine_disk.Disk('hda', '/iso', 'raw', 1 << 20, read_only=True)
+        endpoint = self.server.start([self.disk, cdrom])
+        self.assertEqual(
+            ['hda.base', 'relay-listen', 'vda.base', 'vda.mirror'],
+            self.names(),
+        )
+        self.assertEqual('127.0.0.1', endpoint.address)
+        self.assertEqual(64, len(endpoint.token))
+        self.assertNotIn(endpoint.token, repr(endpoint))
+        socket.create_connection((endpoint.address, endpoint.port)).close()
+        self.assertEqual(0o700, stat.S_IMODE(self.runtime.stat().st_mode))
+
+    def test_every_start_has_another_token(self):
+        first = self.server.start([self.disk])
+        second = self.server.start([self.disk])
+        self.assertNotEqual(first.token, second.token)
+        self.assertEqual(3, len(self.names()))
+
+    def test_only_the_relay_stays_after_the_hand_over(self):
+        self.server.start([self.disk])
+        self.server.stop_exports()
+        self.assertEqual(['relay-listen'], self.names())
+        left = [path.suffix for path in self.runtime.iterdir()]
+        self.assertEqual(['.ctl', '.log', '.pid'], sorted(left))
+        self.server.stop_exports()
+
+    def test_exports_can_be_stopped_by_a_later_process(self):
+        self.server.start([self.disk])
+        self.make().stop_exports()
+        self.assertEqual(['relay-listen'], self.names())
+
+    def test_daemon_that_had_died(self):
+        self.server.start([self.disk])
+        for program in stubs.process.recorded(self.runtime):
+            if program.name == 'vda.base':
+                os.kill(program.pid, 9)
+                program.wait(10)
+        with self.assertRaises(exception.MoveFailed) as caught:
+            self.server.stop_exports()
+        self.assertIn('vda.base had died', str(caught.exception))
+        self.assertEqual(['relay-listen'], self.names())
+
+    def test_daemon_that_does_not_end_well(self):
+        self.daemon = self.script(
+            'daemon', stubs.DAEMON.replace('CODE:-0', 'CODE:-3')
+        )
+        self.server.start([self.disk])
+        with self.assertRaises(exception.MoveFailed) as caught:
+            self.server.stop_exports()
+        self.assertIn('vda.base ended with 3', str(caught.exception))
+        self.assertIn('vda.mirror ended with 3', str(caught.exception))
+
+    def test_daemon_that_does_not_start(self):
+        self.script('daemon', '#!/bin/sh\necho no such node >&2\nexit 1\n')
+        with self.assertRaises(exception.MoveFailed) as caught:
+            self.server.start([self.disk])
+        self.assertIn('no such node', str(caught.exception))
+        self.assertFalse(self.runtime.exists())
+
+    def test_second_try_without_direct_access(self):
+        refuse = (
+            'case "$*" in *\'"direct": true\'*)\n'
+            '    echo "filesystem does not support O_DIRECT" >&2; exit 1;;\n'
+            'esac\n'
+        )
+        first, rest = stubs.DAEMON.split('\n', 1)
+        self.script('daemon', f'{first}\n{refuse}{rest}')
+        self.server.start([self.disk])
+        self.assertEqual(3, len(self.names()))
+        self.assertNotIn('"direct": true', '\n'.join(self.seen()))
+
+    def test_close_twice(self):
+        self.server.start([self.disk])
+        for _ in range(2):
+            self.server.close()
+        self.assertFalse(self.runtime.exists())
+
+    def test_what_an_earlier_process_left_is_ended(self):
+        self.server.start([self.disk])
+        programs = list(stubs.process.recorded(self.runtime))
+        driver = nbd.NBDDriver(base.Settings())
+        for _ in range(2):
+            driver.cleanup(str(self.runtime))
+        self.assertFalse(self.runtime.exists())
+        self.assertEqual(
+            [False] * 3, [program.alive() for program in programs]
+        )
+
+
+class ConnectTest(stubs.StubCase):
+    def setUp(self):
+        super().setUp()
+        self.far = server.NBDServer(
+            str(self.root / 'far'),
+            '127.0.0.1',
+            range(1),
+            storage_daemon=self.daemon,
+        )
+        self.addCleanup(self.far.close)
+        self.endpoint = self.far.start([self.disk])
+        self.transfer = nbd.NBDTransfer(
+            str(self.runtime), storage_daemon=self.daemon
+        )
+        self.channels = [
+            self.disk.base_channel,
+            self.disk.mirror_channel,
+            ports.DISKS_CHANNEL,
+        ]
+
+    def connect(self):
+        link = self.transfer.connect(self.endpoint, self.channels)
+        self.addCleanup(link.close)
+        return link
+
+    def test_link(self):
+        link = self.connect()
+        path = link.socket('vda.mirror')
+        self.assertTrue(stat.S_ISSOCK(os.stat(path).st_mode))
+        self.assertIsNone(link.failure())
+        self.assertEqual(
+            ports.ChannelMeter(0, 0, None, None, 0), link.meter('vda.mirror')
+        )
+        link.close_channel('vda.mirror')
+        self.assertFalse(os.path.exists(path))
+
+    def test_close_twice_leaves_nothing(self):
+        link = self.connect()
+        for _ in range(2):
+            link.close()
+        self.assertFalse(self.runtime.exists())
+
+    def test_connect_again_replaces_the_relay(self):
+        self.connect()
+        link = self.connect()
+        self.assertEqual(['relay-connect'], self.names())
+        self.assertIsNone(link.failure())
+
+    def test_relay_that_was_killed(self):
+        link = self.connect()
+        (relay,) = stubs.process.recorded(self.runtime)
+        os.kill(relay.pid, 9)
+        relay.wait(10)
+        self.assertIn('is gone', link.failure())
+        with self.assertRaises(exception.LinkStalled):
+            link.meter('vda.base')
+        link.close_channel('vda.base')
+        link.close()
+        self.assertFalse(self.runtime.exists())
+
+    def test_failure_is_told(self):
+        link = self.connect()
+        link.set_watchdog(0.2)
+        # A daemon that never speaks: the stand-in does not even listen.
+        listener = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listener.close)
+        listener.bind(str(self.root / 'far' / 'vda.mirror.nbd'))
+        listener.listen()
+        client = socket.socket(socket.AF_UNIX)
+        self.addCleanup(client.close)
+        client.connect(link.socket('vda.mirror'))
+        self.assertIn('vda.mirror', relays.wait_for(link.failure))
+
+    def test_unreachable_destination(self):
+        self.far.close()
+        with self.assertRaises(exception.PeerUnreachable) as caught:
+            self.connect()
+        self.assertIn(str(self.endpoint.port), str(caught.exception))
+        self.assertFalse(self.runtime.exists())
+
+
+class CopyTest(stubs.StubCase):
+    """The service's side of the copier, against scripts in its place."""
+
+    def start(self, script, **options):
+        helper = self.script('python', f'#!/bin/sh\n{script}')
+        transfer = nbd.NBDTransfer(
+            str(self.runtime),
+            storage_daemon=self.daemon,
+            helper_python=helper,
+        )
+        copy = transfer.start_copy(
+            self.disk, '/link', rate_bytes_per_s=5, **options
+        )
+        self.addCleanup(copy.close)
+        return copy
+
+    def failure(self, copy):
+        def look():
+            try:
+                copy.progress()
+            except exception.CopyFailed as error:
+                return error
+            return None
+
+        return relays.wait_for(look)
+
+    def test_job(self):
+        self.disk = dataclasses.replace(
+            self.disk, backing=engine_disk.Backing.SHARED
+        )
+        seen = self.root / 'job'
+        self.start(f'read -r job; echo "$job" > {seen}; cat', offset=65536)
+        text = relays.wait_for(lambda: seen.exists() and seen.read_text())
+        self.assertEqual(
+            {
+                'source': {
+                    'socket': str(self.runtime / 'vda.source.nbd'),
+                    'export': 'vda',
+                },
+                'destination': {'socket': '/link', 'export': 'vda'},
+                'extent': 'top',
+                'zeros': 'write',
+                'connections': 1,
+                'offset': 65536,
+                'rate_bytes_per_s': 5,
+            },
+            json.loads(text),
+        )
+
+    def test_what_goes(self):
+        expected = {
+            engine_disk.Backing.NONE: ('all', 'skip'),
+            engine_disk.Backing.SHARED: ('top', 'write'),
+            engine_disk.Backing.DIFFERENT: ('all', 'write'),
+        }
+        for backing, words in expected.items():
+            disk = dataclasses.replace(self.disk, backing=backing)
+            found = copier_client._what_goes(disk)
+            self.assertEqual(words, (found['extent'], found['zeros']))
+        self.assertEqual(set(engine_disk.Backing), set(expected))
+
+    def test_progress_to_the_end(self):
+        copy = self.start(
+            f"echo '{{{COUNTS}, \"finished\": false}}'; read -r job; "
+            f"read -r go; echo '{{{COUNTS}, \"finished\": true}}'; cat"
+        )
+        relays.wait_for(lambda: copy.progress().total_bytes)
+        self.assertEqual(ports.CopyProgress(9, 8, 7, False), copy.progress())
+        copy.set_rate(6)
+        relays.wait_for(lambda: copy.progress().finished)
+        copy.close()
+        self.assertTrue(copy.progress().finished)
+        copy.set_rate(7)
+
+    def test_error_of_the_copier(self):
+        copy = self.start('echo \'{"error": "No space left"}\'; exit 1')
+        error = self.failure(copy)
+        self.assertEqual('vda', error.disk)
+        self.assertIn('/disk was not copied: No space left', str(error))
+
+    def test_copier_that_dies_without_a_word(self):
+        copy = self.start('echo "no module nbd" >&2; exit 1')
+        self.assertIn('no module nbd', str(self.failure(copy)))
+        copy.set_rate(9)
+
+    def test_close_ends_both_programs(self):
+        copy = self.start('exec cat')
+        self.assertEqual(['vda.copier', 'vda.source'], self.names())
+        for _ in range(2):
+            copy.close()
+        self.assertEqual([], self.names())
+        self.assertIn('ended before', str(self.failure(copy)))
+
+    def test_close_ends_a_copier_that_ignores_it(self):
+        copy = self.start("trap '' TERM; while :; do sleep 0.1; done")
+        copy.close()
+        self.assertEqual([], self.names())
+
+    def test_source_that_cannot_be_served(self):
+        self.script('daemon', '#!/bin/sh\necho is locked >&2; exit 1\n')
+        with self.assertRaises(exception.MoveFailed) as caught:
+            self.start('exec cat')
+        self.assertIn('is locked', str(caught.exception))
+        self.assertEqual([], self.names())
+
+    def test_missing_helper_lets_go_of_the_base(self):
+        transfer = nbd.NBDTransfer(
+            str(self.runtime),
+            storage_daemon=self.daemon,
+            helper_python='/no/such/python',
+        )
+        with self.assertRaises(exception.MoveFailed):
+            transfer.start_copy(self.disk, '/link', rate_bytes_per_s=0)
+        self.assertEqual([], self.names())
+
+
+class DigestTest(stubs.StubCase):
+    def digests(self, script):
+        transfer = nbd.NBDTransfer(
+            str(self.runtime),
+            storage_daemon=self.daemon,
+            helper_python=self.script('python', f'#!/bin/sh\n{script}'),
+        )
+        return transfer.digests(self.disk, 1 << 20)
+
+    def test_in_order(self):
+        found = self.digests(
+            'cat > /dev/null; for i in 1 2 3; do echo "{\\"digest\\": '
+            '\\"$i\\"}"; done'
+        )
+        self.assertEqual(['1', '2', '3'], found)
+        self.assertEqual([], self.names())
+
+    def test_too_few(self):
+        with self.assertRaises(exception.VerifyFailed) as caught:
+            self.digests(
+                'cat > /dev/null; echo \'{"digest": "1"}\'; '
+                'echo \'{"error": "bad sector"}\''
+            )
+        self.assertIn('bad sector', str(caught.exception))
+        self.assertEqual([], self.names())
+
+
+class DriverTest(unittest.TestCase):
+    def test_settings_reach_both_sides(self):
+        driver = nbd.NBDDriver(
+            base.Settings('/py', watchdog_timeout_s=7.0, copy_connections=3)
+        )
+        source = driver.source('/run/x')
+        self.assertEqual(7.0, source._watchdog_timeout_s)
+        self.assertEqual('/py', source._helper_python)
+        self.assertEqual(3, source._connections)
+        far = driver.server('/run/x', '192.0.2.1', range(10, 20))
+        self.assertEqual('/py', far._helper_python)
+        self.assertEqual('/run/x/disks.sock', far.disks_socket)
+
+    def test_group_of_qemu(self):
+        name = grp.getgrgid(os.getgid()).gr_name
+        driver = nbd.NBDDriver(base.Settings(qemu_group=name))
+        self.assertEqual(os.getgid(), driver.source('/run/x')._group_id)
+
+    def test_group_that_does_not_exist(self):
+        driver = nbd.NBDDriver(base.Settings(qemu_group='no such group'))
+        with self.assertRaises(exception.PreCheckFailed):
+            driver.source('/run/x')
