@@ -96,12 +96,15 @@ class CopyBase(engine_step.Step):
             )
             if done.finished:
                 return
-            rate = move.governor.update(
-                self._sample(done), move.control.hurried
-            )
-            if abs(rate - told) > told / _TELL_PARTS:
-                copy.set_rate(rate)
-                told = rate
+            if done.done_bytes:
+                rate = move.governor.update(
+                    self._sample(done), move.control.hurried
+                )
+                if abs(rate - told) > told / _TELL_PARTS:
+                    copy.set_rate(rate)
+                    told = rate
+            # Else the copier reads the disk's map: that the link is empty
+            # then says nothing of what it carries.
             move.clock.sleep(_TICK_S)
 
     def _check_time(self, started_s: float) -> None:

@@ -283,8 +283,10 @@ class SXMLibvirtDriver(guards.GuardedDriver):
         session = self._moves.session(instance.uuid)
         if session is None:
             super().live_migration_abort(instance)
-        else:
+        elif session.thread is not threading.current_thread():
             session.abort('The operator aborted the migration.')
+        # Else it is Nova's monitor, which failed and tidies up: the end of
+        # the move, which it comes to next, does that better.
 
     def live_migration_force_complete(self, instance: Any) -> None:
         session = self._moves.session(instance.uuid)
@@ -292,6 +294,18 @@ class SXMLibvirtDriver(guards.GuardedDriver):
             super().live_migration_force_complete(instance)
         else:
             session.force_complete()
+
+    def rollback_live_migration_at_source(
+        self, context: Any, instance: Any, migrate_data: Any
+    ) -> None:
+        """Nova gives up here when the server was deleted meanwhile, and
+        would leave the destination as it is."""
+        try:
+            super().rollback_live_migration_at_source(
+                context, instance, migrate_data
+            )
+        except nova_exception.InstanceNotFound:
+            LOG.warning('The guest has gone', instance=instance)
 
     # -- the move, destination --------------------------------------------
 

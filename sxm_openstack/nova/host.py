@@ -117,6 +117,7 @@ class MoveHost:
         with self._lock:
             if server in self._sessions:
                 raise _busy(server, 'a second move')
+            self._cut_short.pop(server, None)
             self._sessions[server] = session
         return session
 

@@ -128,7 +128,7 @@ def _disk(element: xml.DiskElement) -> engine_disk.Disk:
         )
     if not os.path.exists(element.source):
         raise exception.UnsupportedServer(f'{element.source} is missing')
-    found = image.info(element.source)
+    found = image.info(element.source, element.format)
     storage = drivers.load(element.format)
     reason = storage.refuse(found)
     if reason is not None:

@@ -50,6 +50,7 @@ class Session:
 
     Methods may be called from any thread.
 
+    :ivar thread: the one that migrates the server, in which this was made.
     :param move: not run yet.
     :param domain: of the server, on this host.
     :param bandwidth_mib_per_s: limit of libvirt's mirror; 0 is Nova's own.
@@ -71,6 +72,7 @@ class Session:
         self._memory_over = threading.Event()
         self._memory_over.set()
         self._aborter: threading.Thread | None = None
+        self.thread = threading.current_thread()
         self.forced = False
         self.memory_error: Exception | None = None
         self.bandwidth_mib_per_s = bandwidth_mib_per_s
@@ -245,10 +247,15 @@ class Session:
 
     def _locate(self) -> str:
         here = self._domain.state()
-        if here in _GUEST:
+        if here is ports.DomainState.RUNNING:
             return 'source'
         peer = self._move.move.peer
         there = self._move.move.destination.state()
+        if there is ports.DomainState.RUNNING:
+            # Also when it still stands here: libvirt could not clean up.
+            return 'destination'
+        if here in _GUEST:
+            return 'source'
         if there in _GUEST:
             return 'destination'
         if there is ports.DomainState.INCOMING:

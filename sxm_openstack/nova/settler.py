@@ -155,12 +155,30 @@ class Settler:
             self._cleanup(record.runtime)
         else:
             self._cleanup(record.runtime)
-            if not any(os.path.exists(disk.path) for disk in record.disks):
+            if self._never_arrived(domain, record):
+                for disk in record.disks:
+                    settle.remove_overlays(disk)
                 self._journal.forget(record.server)
                 return
         settle.settle_all(domain, record.disks, timeout_s)
         self._journal.forget(record.server)
         LOG.info('Disks of server %s are flat', record.server)
+
+    @staticmethod
+    def _never_arrived(
+        domain: ports.Domain, record: engine_journal.Record
+    ) -> bool:
+        """Whether this host only has the half of a move that was dropped.
+
+        A domain that is known here has come, also when it is off by now.
+        Without one, the bases may be unfinished: nothing is folded in.
+        """
+        if not any(os.path.exists(disk.path) for disk in record.disks):
+            return True
+        return (
+            not record.committed
+            and domain.state() is ports.DomainState.ABSENT
+        )
 
     def _end_jobs(
         self,

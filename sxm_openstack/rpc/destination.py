@@ -231,7 +231,9 @@ class DestinationAPI:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition('\n')[0]
+    """The text of an error, without the traceback that came with it."""
+    text = next((arg for arg in error.args if isinstance(arg, str)), '')
+    return (text or str(error)).partition('\n')[0]
 
 
 def _dump(disks: Sequence[engine_disk.Disk]) -> list[dict[str, Any]]:

@@ -13,7 +13,6 @@
 """Contract of a storage driver: how a disk comes to be on a host."""
 
 import abc
-import logging
 import os
 import pathlib
 
@@ -21,7 +20,7 @@ from sxm_openstack import exception
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.storage import image
 
-LOG = logging.getLogger(__name__)
+_UNFINISHED = '.sxm-new'
 
 
 class StorageDriver(abc.ABC):
@@ -52,6 +51,7 @@ class StorageDriver(abc.ABC):
         if not self.exists(disk.path):
             pathlib.Path(disk.path).parent.mkdir(parents=True, exist_ok=True)
             image.create(disk.path, self.format, disk.size_bytes)
+            _sync_directory(disk.path)
         found = image.info(disk.path, disk.format)
         if found.size_bytes < disk.size_bytes:
             raise exception.MoveFailed(
@@ -86,7 +86,8 @@ class StorageDriver(abc.ABC):
     ) -> None:
         """Make an empty overlay in place of an empty leftover of that name.
 
-        It appears under its name when it is complete.
+        It appears under its name when it is complete, and survives a power
+        cut from then on, as the guest's writes in it must.
 
         :param size: virtual size, bytes.
         :raises MoveFailed: a file of that name holds data.
@@ -97,14 +98,15 @@ class StorageDriver(abc.ABC):
                 remedy='Find out which disk it belongs to; it may be the '
                 'only copy of what a guest wrote.',
             )
-        unfinished = f'{path}.new'
+        unfinished = f'{path}{_UNFINISHED}'
         try:
             image.create_overlay(
                 unfinished, backing_path, backing_format, size
             )
             os.rename(unfinished, path)
         finally:
-            self.remove(unfinished)
+            pathlib.Path(unfinished).unlink(missing_ok=True)
+        _sync_directory(path)
 
     def exists(self, path: str) -> bool:
         return os.path.lexists(path)
@@ -136,5 +138,15 @@ class StorageDriver(abc.ABC):
         return kept
 
     def remove(self, path: str) -> None:
-        """Delete a file if it is there."""
-        pathlib.Path(path).unlink(missing_ok=True)
+        """Delete a file if it is there, and what was to become it."""
+        for name in (path, f'{path}{_UNFINISHED}'):
+            pathlib.Path(name).unlink(missing_ok=True)
+
+
+def _sync_directory(path: str) -> None:
+    """See that a new name of a file is on the disk."""
+    descriptor = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

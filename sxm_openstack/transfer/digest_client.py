@@ -76,6 +76,8 @@ def digests(
         )
         stdin.close()
         for line in stdout:
+            if not line.endswith('\n'):
+                break  # it was killed while it wrote
             answer = json.loads(line)
             if 'digest' in answer:
                 found.append(answer['digest'])

@@ -192,6 +192,14 @@ def _reap(program: process.Program, was_alive: bool) -> None:
         )
 
 
+def running(directory: pathlib.Path, name: str, export: str) -> Export | None:
+    """What this or an earlier process serves under that name, if it does."""
+    for program in process.recorded(directory):
+        if program.name == name and program.alive():
+            return Export(program, str(directory / f'{name}.nbd'), export)
+    return None
+
+
 def serve_base(
     program: str,
     directory: pathlib.Path,

@@ -12,6 +12,7 @@
 
 """Destination side of the NBD transfer: exports and the relay."""
 
+from collections.abc import Iterator
 from collections.abc import Sequence
 import logging
 import pathlib
@@ -63,7 +64,6 @@ class NBDServer:
         self._storage_daemon = storage_daemon
         self._group_id = group_id
         self._idle_exit_s = idle_exit_s
-        self._exports: dict[str, export.Export] = {}
 
     @property
     def disks_socket(self) -> str:
@@ -80,9 +80,12 @@ class NBDServer:
         self.close()
         process.prepare_directory(str(self._directory), self._group_id)
         try:
-            for disk in disks:
-                self._serve(disk)
-            return self._listen(disks)
+            channels = [
+                served.program.name
+                for disk in disks
+                for served in self._serve(disk)
+            ]
+            return self._listen(channels)
         except exception.MoveFailed:
             self.close()
             raise
@@ -93,7 +96,6 @@ class NBDServer:
         :raises MoveFailed: a daemon had died, or did not end well: its image
             may lack what was written last.
         """
-        self._exports.clear()
         failures = export.stop_daemons(
             program
             for program in process.recorded(self._directory)
@@ -112,7 +114,10 @@ class NBDServer:
 
         :raises VerifyFailed: it could not be read to its end.
         """
-        served = self._exports.get(disk.base_channel)
+        process.prepare_directory(str(self._directory), self._group_id)
+        served = export.running(
+            self._directory, disk.base_channel, disk.target
+        )
         if served is not None:
             return digest_client.digests(
                 self._helper_python, served, disk, chunk_bytes
@@ -129,22 +134,26 @@ class NBDServer:
 
         :raises NeedsOperator: a program does not end.
         """
-        self._exports.clear()
         process.clean_directory(str(self._directory))
 
-    def _serve(self, disk: engine_disk.Disk) -> None:
-        name = disk.base_channel
-        self._exports[name] = export.serve_base(
-            self._storage_daemon, self._directory, disk, name, writable=True
+    def _serve(self, disk: engine_disk.Disk) -> Iterator[export.Export]:
+        yield export.serve_base(
+            self._storage_daemon,
+            self._directory,
+            disk,
+            disk.base_channel,
+            writable=True,
         )
         if not disk.read_only:
-            name = disk.mirror_channel
-            self._exports[name] = export.serve_overlay(
-                self._storage_daemon, self._directory, disk, name
+            yield export.serve_overlay(
+                self._storage_daemon,
+                self._directory,
+                disk,
+                disk.mirror_channel,
             )
 
-    def _listen(self, disks: Sequence[engine_disk.Disk]) -> ports.Endpoint:
-        channels = {name: f'{name}.nbd' for name in self._exports}
+    def _listen(self, exported: Sequence[str]) -> ports.Endpoint:
+        channels = {name: f'{name}.nbd' for name in exported}
         channels[ports.DISKS_CHANNEL] = f'{ports.DISKS_CHANNEL}.sock'
         token = secrets.token_hex(32)
         _, port = relay_client.start_relay(
@@ -161,7 +170,7 @@ class NBDServer:
         )
         LOG.info(
             'Serving %s for a move on %s port %s',
-            ', '.join(disk.target for disk in disks),
+            ', '.join(exported),
             self._address,
             port,
         )

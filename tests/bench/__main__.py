@@ -85,25 +85,36 @@ def _parser() -> argparse.ArgumentParser:
         prog='python3 -m tests.bench', description=__doc__
     )
     parser.add_argument(
-        '--quick', action='store_true',
+        '--quick',
+        action='store_true',
         help='smaller disks and two workloads: a few minutes',
     )
     parser.add_argument(
-        '--engines', type=_choice(workloads.ENGINES), metavar='NAME,...',
-        default=list(workloads.ENGINES), help=', '.join(workloads.ENGINES),
+        '--engines',
+        type=_choice(workloads.ENGINES),
+        metavar='NAME,...',
+        default=list(workloads.ENGINES),
+        help=', '.join(workloads.ENGINES),
     )
     parser.add_argument(
-        '--workloads', type=_choice(tuple(workloads.WORKLOADS)),
-        metavar='NAME,...', help=', '.join(workloads.WORKLOADS),
+        '--workloads',
+        type=_choice(tuple(workloads.WORKLOADS)),
+        metavar='NAME,...',
+        help=', '.join(workloads.WORKLOADS),
     )
     parser.add_argument('--link', default='20mbps', metavar='RATE')
     parser.add_argument('--guest-share', type=float, default=0.5)
     parser.add_argument(
-        '--gaps', type=int, default=3, metavar='N',
+        '--gaps',
+        type=int,
+        default=3,
+        metavar='N',
         help='memory-only migrations of each workload; 0 for none',
     )
     parser.add_argument(
-        '--json', type=pathlib.Path, metavar='PATH',
+        '--json',
+        type=pathlib.Path,
+        metavar='PATH',
         default=paths.REPO / 'build' / 'bench.json',
     )
     return parser
@@ -132,7 +143,10 @@ def _measure(
 ) -> None:
     scale = workloads.QUICK if arguments.quick else workloads.FULL
     bench = cell.Bench(
-        world, scale, session.link, session.link_bytes_per_s,
+        world,
+        scale,
+        session.link,
+        session.link_bytes_per_s,
         session.guest_share,
     )
     names = arguments.workloads or (
@@ -147,7 +161,8 @@ def _measure(
             gap_ms = cell.median_ms(gaps)
             progress.step(
                 f'{name}: memory only, gaps '
-                + ', '.join(f'{gap:.0f}' for gap in gaps) + ' ms'
+                + ', '.join(f'{gap:.0f}' for gap in gaps)
+                + ' ms'
             )
         for engine in arguments.engines:
             with progress.during(f'{name} ({workload.about}), {engine}'):

@@ -110,9 +110,7 @@ class Bench:
 
     # -- one cell -----------------------------------------------------------
 
-    def run(
-        self, engine: str, workload: workloads.Workload
-    ) -> figures.Run:
+    def run(self, engine: str, workload: workloads.Workload) -> figures.Run:
         """Boot, write, move, verify, remove."""
         guest = self._boot(workload)
         try:
@@ -194,8 +192,7 @@ class Bench:
             for one in found
         )
         starts = [begin_s] + [
-            event.at_s for event in move.events()
-            if event.phase == 'preparing'
+            event.at_s for event in move.events() if event.phase == 'preparing'
         ]
         run.start_stall_ms = 1000 * max(
             window(
@@ -224,9 +221,11 @@ class Bench:
                     run.mirrored_bytes += meter['sent_bytes']
         else:
             run.bases_bytes = data
-            run.mirrored_bytes = int(
-                run.guest_rate_while_moving * run.storage_s
-            ) if run.engine != engines.STOCK else 0
+            run.mirrored_bytes = (
+                int(run.guest_rate_while_moving * run.storage_s)
+                if run.engine != engines.STOCK
+                else 0
+            )
         if run.converged:
             run.limit_s = figures.limit_s(run, self._link_bytes_per_s)
 
@@ -274,8 +273,11 @@ def series(
         index = int((tick.arrived_s - begin_s) // _BIN_S)
         grown = tick.acked_bytes - last.acked_bytes
         rates[index] = rates.get(index, 0.0) + max(grown, 0) / _BIN_S
-        worst = max(tick.worst_latency_s, tick.oldest_in_flight_s,
-                    tick.arrived_s - last.arrived_s)
+        worst = max(
+            tick.worst_latency_s,
+            tick.oldest_in_flight_s,
+            tick.arrived_s - last.arrived_s,
+        )
         latencies[index] = max(latencies.get(index, 0.0), worst)
     if not rates:
         return {'at_s': [], 'rate': [], 'latency_ms': []}
@@ -293,9 +295,10 @@ def _link_series(
     samples: collections.abc.Sequence[dict[str, typing.Any]], begin_s: float
 ) -> dict[str, list[float]]:
     """What the copy and the mirrors put on the link, bytes a second."""
-    found: dict[str, list[float]] = {'at_s': [], 'copy': [], 'mirror': []}
+    names = ('at_s', 'copy', 'mirror', 'rate', 'capacity', 'rtt_ms')
+    found: dict[str, list[float]] = {name: [] for name in names}
     counted = [
-        (sample['at_s'], *_sent(sample['meters']))
+        (sample['at_s'], *_sent(sample['meters']), sample)
         for sample in samples
         if sample.get('meters')
     ]
@@ -304,6 +307,18 @@ def _link_series(
         found['at_s'].append(round(now[0] - begin_s, 2))
         found['copy'].append(round((now[1] - last[1]) / elapsed_s))
         found['mirror'].append(round((now[2] - last[2]) / elapsed_s))
+        found['rate'].append(now[3]['rate_bytes_per_s'])
+        found['capacity'].append(round(now[3]['capacity_bytes_per_s']))
+        found['rtt_ms'].append(
+            round(
+                1000
+                * max(
+                    meter['rtt_s'] or 0.0
+                    for meter in now[3]['meters'].values()
+                ),
+                2,
+            )
+        )
     return found
 
 

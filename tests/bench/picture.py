@@ -35,6 +35,8 @@ _PHASES = {
     'switched': '#2ca02c',
     'flattened': '#7f7f7f',
 }
+_LINK = {'copy': '#8c8c8c', 'mirror': '#9467bd'}
+"""On the link: the copy of the frozen disks, the mirrored writes."""
 _LATENCY_MS = (1.0, 10_000.0)
 
 
@@ -80,15 +82,30 @@ def _text(
 
 def _legend(y: float) -> str:
     names = {
-        'copying': 'disks are copied', 'pause': 'hand-over',
-        'migrate': 'small overlay', 'memory': 'memory',
-        'switched': 'switched', 'flattened': 'flat',
+        'copying': 'disks are copied',
+        'pause': 'hand-over',
+        'migrate': 'small overlay',
+        'memory': 'memory',
+        'switched': 'switched',
+        'flattened': 'flat',
     }
-    parts, x = [], float(_LEFT)
+    parts: list[str] = []
+    x = float(_LEFT)
     for phase, name in names.items():
         parts.append(
             f'<rect x="{x}" y="{y - 9}" width="12" height="10" '
             f'fill="{_PHASES[phase]}"/>' + _text(x + 16, y, name)
+        )
+        x += 34 + 6.5 * len(name)
+    for name, colour in (
+        ('the guest writes', '#1f77b4'),
+        ('copy on the link', _LINK['copy']),
+        ('mirror on the link', _LINK['mirror']),
+        ('longest wait', '#d95f02'),
+    ):
+        parts.append(
+            f'<line x1="{x}" x2="{x + 12}" y1="{y - 4}" y2="{y - 4}" '
+            f'stroke="{colour}" stroke-width="2"/>' + _text(x + 16, y, name)
         )
         x += 34 + 6.5 * len(name)
     return '\n'.join(parts)
@@ -117,27 +134,50 @@ def _cell(
     latency_y = y + _RATE_H + 22
     parts = [_bands(run, at_x, y, latency_y + _LATENCY_H - y)]
     parts += [
+        _line(
+            run.link.get('at_s', []),
+            [rate / 1e6 / top_rate for rate in run.link.get(name, [])],
+            at_x,
+            y,
+            _RATE_H,
+            colour,
+        )
+        for name, colour in _LINK.items()
+        if run.link
+    ]
+    parts += [
         _frame(x, y, _RATE_H, f'{top_rate:.0f} MB/s', '0'),
         _frame(x, latency_y, _LATENCY_H, '10 s', '1 ms'),
         _line(
             run.series.get('at_s', []),
             [rate / 1e6 / top_rate for rate in run.series.get('rate', [])],
-            at_x, y, _RATE_H, '#1f77b4',
+            at_x,
+            y,
+            _RATE_H,
+            '#1f77b4',
         ),
         _line(
             run.series.get('at_s', []),
             [_log(ms) for ms in run.series.get('latency_ms', [])],
-            at_x, latency_y, _LATENCY_H, '#d95f02',
+            at_x,
+            latency_y,
+            _LATENCY_H,
+            '#d95f02',
         ),
         _text(x + 4, y + 13, run.workload, bold=True),
         _text(
-            x + _WIDTH - 4, y + 13,
+            x + _WIDTH - 4,
+            y + 13,
             f'{run.total_s:.0f} s' if run.converged else 'gave up',
             anchor='end',
         ),
         _text(x, latency_y + _LATENCY_H + 12, '0 s'),
-        _text(x + _WIDTH, latency_y + _LATENCY_H + 12, f'{seconds:.0f} s',
-              anchor='end'),
+        _text(
+            x + _WIDTH,
+            latency_y + _LATENCY_H + 12,
+            f'{seconds:.0f} s',
+            anchor='end',
+        ),
         _text(x + 4, latency_y - 4, 'longest wait of a write or a tick'),
     ]
     return '\n'.join(parts)
@@ -172,9 +212,7 @@ def _bands(
                 'stroke-width="1.5"/>'
             )
             continue
-        end_s = (
-            shown[index + 1][0] if index + 1 < len(shown) else run.total_s
-        )
+        end_s = shown[index + 1][0] if index + 1 < len(shown) else run.total_s
         wide = max(at_x(end_s) - at_x(at_s), 1.5)
         parts.append(
             f'<rect x="{at_x(at_s):.1f}" y="{y}" width="{wide:.1f}" '

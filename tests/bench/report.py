@@ -19,12 +19,38 @@ import collections.abc
 from tests.bench import figures
 
 _HEAD = (
-    'workload', 'engine', 'result', 'total', 'limit', '', 'sent', 'pause',
-    'gap', '', 'before', 'moving', 'worst', 'start', 'lost',
+    'workload',
+    'engine',
+    'result',
+    'total',
+    'limit',
+    '',
+    'sent',
+    'pause',
+    'gap',
+    '',
+    'before',
+    'moving',
+    'worst',
+    'start',
+    'lost',
 )
 _UNITS = (
-    '', '', '', 's', 's', 'ratio', 'MB', 'ms', 'ms', 'ratio', 'MB/s',
-    'MB/s', 'ms', 'ms', '',
+    '',
+    '',
+    '',
+    's',
+    's',
+    'ratio',
+    'MB',
+    'ms',
+    'ms',
+    'ratio',
+    'MB/s',
+    'MB/s',
+    'ms',
+    'ms',
+    '',
 )
 
 
@@ -79,9 +105,11 @@ def verdicts(checks: collections.abc.Sequence[figures.Check]) -> str:
 
 
 EXPLANATION = """\
-total: from the order until the guest runs on the destination; limit: (frozen
-disks + mirrored writes + memory) / link; pause: at the hand-over; gap: the guest's longest silence at the
-switch, ratio to the memory-only migration of the same guest; before, moving:
-what the guest wrote; worst: longest that a write waited while moving, the
-switch left out; start: the guest's longest silence when mirrors started;
-lost: sectors that are not what was acknowledged (0 is all is there)."""
+total: from the order until the guest runs on the destination
+limit: (frozen disks + mirrored writes + memory) / link
+pause: at the hand-over; gap: the guest's longest silence at the switch, and
+  its ratio to the memory-only migration of the same guest
+before, moving: what the guest wrote, before and while it was moved
+worst: longest that a write waited while moving, the switch left out
+start: the guest's longest silence when the mirrors started
+lost: sectors that are not what was acknowledged (0: all is there)"""

@@ -62,19 +62,23 @@ WORKLOADS = {
     for workload in (
         Workload('idle', 'no writes'),
         Workload(
-            'hot-8', '8 MB/s, 90 % in 5 % of the disk',
+            'hot-8',
+            '8 MB/s, 90 % in 5 % of the disk',
             _on_both('hot', 8_000_000),
         ),
         Workload(
-            'uniform-10', '10 MB/s, half of the link',
+            'uniform-10',
+            '10 MB/s, half of the link',
             _on_both('uniform', 10_000_000),
         ),
         Workload(
-            'uniform-40', '40 MB/s, twice the link',
+            'uniform-40',
+            '40 MB/s, twice the link',
             _on_both('uniform', 40_000_000),
         ),
         Workload(
-            'random-4k', '2 MB/s in blocks of 4 KiB',
+            'random-4k',
+            '2 MB/s in blocks of 4 KiB',
             (
                 Writer('vda', 'uniform', 4096, 2_000_000),
                 Writer('vdb', 'uniform', 4096, 500_000, 1),
@@ -83,9 +87,7 @@ WORKLOADS = {
     )
 }
 
-ENGINES = (
-    engines.STOCK, engines.ONE_FLAG, engines.DIRECT, engines.SNAPSHOT
-)
+ENGINES = (engines.STOCK, engines.ONE_FLAG, engines.DIRECT, engines.SNAPSHOT)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -109,9 +111,7 @@ class Scale:
         )
 
     def data_bytes(self, disk: str) -> int:
-        return {'vda': self.vda_data_mib, 'vdb': self.vdb_data_mib}[
-            disk
-        ] * MIB
+        return {'vda': self.vda_data_mib, 'vdb': self.vdb_data_mib}[disk] * MIB
 
 
 FULL = Scale()

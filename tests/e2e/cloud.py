@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import collections.abc
+import concurrent.futures
 import contextlib
 import dataclasses
 import json
@@ -22,6 +23,7 @@ import time
 import typing
 
 from sxm_openstack.hypervisor import xml
+
 from tests.e2e import compute as compute_mod
 from tests.e2e import rest
 from tests.lab import collector as collector_mod
@@ -52,7 +54,7 @@ class Server:
     :param name: also of its guest.
     """
 
-    def __init__(self, cloud: 'Cloud', uuid: str, address: str) -> None:
+    def __init__(self, cloud: Cloud, uuid: str, address: str) -> None:
         self.cloud = cloud
         self.uuid = uuid
         self.address = address
@@ -172,9 +174,9 @@ class Server:
 
     def image(self, host: str, name: str) -> Json:
         """``qemu-img info`` of one of its files."""
+        path = f'{INSTANCES}/{self.uuid}/{name}'
         text = self.cloud.lab.host(host).run(
-            ['qemu-img', 'info', '-U', '--output=json']
-            + [f'{INSTANCES}/{self.uuid}/{name}']
+            ['qemu-img', 'info', '-U', '--output=json', path]
         )
         found: Json = json.loads(text.stdout)
         return found
@@ -301,6 +303,21 @@ class Cloud:
     def compute(self, host: str) -> compute_mod.Compute:
         """The nova-compute of a host."""
         return compute_mod.Compute(self.lab.host(host), self.api)
+
+    def running_with(
+        self, stack: contextlib.ExitStack, options: compute_mod.Options
+    ) -> None:
+        """Both computes of the cell, restarted with other options.
+
+        :param stack: takes them back at its end.
+        """
+        computes = [self.compute(host) for host in CELL_HOSTS]
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            for future in [
+                pool.submit(stack.enter_context, compute.running_with(options))
+                for compute in computes
+            ]:
+                future.result()
 
     @staticmethod
     def wait(

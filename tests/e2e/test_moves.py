@@ -108,7 +108,15 @@ class TestMoves(base.CloudTestCase):
         there = cloud_mod.other_host(source)
         cli = self.cloud.lab.openstack
         self.write_everywhere()
-        self.link('20mbps')
+        self.cloud.wait(
+            'something written',
+            lambda: (
+                server.guest.report().by_disk['vdb'].acked_bytes > 48 << 20
+            ),
+            240,
+        )
+        # Slow enough for two commands to look at it.
+        self.link('1mbps')
         cli(
             'server', 'migrate', '--live-migration', '--block-migration',
             '--host', there, server.uuid,

@@ -54,7 +54,9 @@ class TestStops(base.CloudTestCase):
         self.server.wait_stage(stage)
         return number
 
-    def request(self, number: int, method: str, rest_of_path: str = '') -> None:
+    def request(
+        self, number: int, method: str, rest_of_path: str = ''
+    ) -> None:
         self.cloud.api.call(
             method,
             'compute',
@@ -141,8 +143,9 @@ class TestStops(base.CloudTestCase):
         for host in (self.source, self.there):
             self.cloud.wait(
                 f'end of what {host} had of it',
-                lambda host=host: not other.files(host)
-                and not other.domain_xml(host),
+                lambda host=host: (
+                    not other.files(host) and not other.domain_xml(host)
+                ),
                 240,
             )
             self.assert_no_traces(other, host)

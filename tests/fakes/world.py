@@ -21,15 +21,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-import pathlib
 import random
-import tempfile
 from typing import Any
 import unittest
 
 from sxm_openstack.engine import control
 from sxm_openstack.engine import disk as engine_disk
-from sxm_openstack.engine import journal as engine_journal
 from sxm_openstack.engine import ports
 from sxm_openstack.engine import progress
 from sxm_openstack.mirror import base
@@ -42,6 +39,7 @@ from sxm_openstack.mirror import source
 from tests.fakes import clock as fake_clock
 from tests.fakes import domain as fake_domain
 from tests.fakes import guest as fake_guest
+from tests.fakes import journal as fake_journal
 from tests.fakes import storage as fake_storage
 from tests.fakes import transfer as fake_transfer
 from tests.fakes import traps
@@ -50,7 +48,6 @@ SERVER = '6f70656e-7374-4163-8b00-73786d000001'
 SOURCE, DESTINATION = 'alpha', 'beta'
 BLOCK_BYTES = 65536
 BLOCKS = 24
-_MEMORY = pathlib.Path('/dev/shm')
 
 
 def disk(
@@ -72,7 +69,7 @@ DISKS = (disk('vda', 9), disk('vdb', 5), disk('hda', 2, read_only=True))
 
 
 class World:
-    """One server, two hosts; use :meth:`close`.
+    """One server, two hosts.
 
     :param disks: in no order.
     :param drivers: mirror driver by target, if not ``snapshot``.
@@ -95,10 +92,6 @@ class World:
         self.wires.before_call = lambda call: self.write_some()
         self.clock = fake_clock.FakeClock()
         self.written: dict[str, dict[int, int]] = {}
-        # Memory, where there is some: the journal waits for each write.
-        self._directory = tempfile.TemporaryDirectory(
-            prefix='sxm-unit-', dir=_MEMORY if _MEMORY.is_dir() else None
-        )
         self._make_source()
         self._make_destination()
         self.control = control.Control()
@@ -121,9 +114,6 @@ class World:
             '/run/sxm/source',
         )
 
-    def close(self) -> None:
-        self._directory.cleanup()
-
     # -- its parts ---------------------------------------------------------
 
     def _make_source(self) -> None:
@@ -137,9 +127,7 @@ class World:
             {each.target: each.path for each in self.disks}, self.files
         )
         self.storage = fake_storage.FakeStorage(self.files, self.guest)
-        self.journal = engine_journal.Journal(
-            str(pathlib.Path(self._directory.name) / SOURCE)
-        )
+        self.journal = fake_journal.FakeJournal(SOURCE)
 
     def _make_destination(self) -> None:
         self.there = fake_domain.FakeFiles()
@@ -152,9 +140,7 @@ class World:
             self.there, self.arriving
         )
         self.nbd = fake_transfer.FakeServer(self.there)
-        self.journal_there = engine_journal.Journal(
-            str(pathlib.Path(self._directory.name) / DESTINATION)
-        )
+        self.journal_there = fake_journal.FakeJournal(DESTINATION)
         self.destination = self.new_destination()
 
     def new_destination(self) -> destination.DestinationMove:

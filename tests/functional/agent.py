@@ -38,6 +38,7 @@ from sxm_openstack.hypervisor import connection as hypervisor_connection
 from sxm_openstack.hypervisor import domain as hypervisor_domain
 from sxm_openstack.mirror import destination
 from sxm_openstack.storage import drivers as storage_drivers
+
 from tests.functional import departure
 from tests.functional import parts
 from tests.functional import wire
@@ -116,9 +117,7 @@ class Agent:
 
     # -- destination -----------------------------------------------------
 
-    def _arrival(
-        self, server: str, peer: str
-    ) -> destination.DestinationMove:
+    def _arrival(self, server: str, peer: str) -> destination.DestinationMove:
         with self._lock:
             known = self._arrivals.get(server)
             if known is None:

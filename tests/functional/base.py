@@ -12,7 +12,7 @@
 
 """What all tests of moves have in common.
 
-A guest is booted for a class and moves to and fro: each test begins on the
+A guest is booted for a class and moves there and back: each test begins on the
 host where the one before it left the guest.
 """
 
@@ -126,9 +126,7 @@ class MoveCase(unittest.TestCase):
 
     def assert_nothing_runs(self, name: str) -> None:
         """No process, socket or record of a move is left on a host."""
-        left = self.world.agent(name).call(
-            'leftovers', server=self.plan.uuid
-        )
+        left = self.world.agent(name).call('leftovers', server=self.plan.uuid)
         self.assertEqual(
             {'processes': [], 'runtime': [], 'journal': []}, left, name
         )
@@ -159,8 +157,13 @@ class MoveCase(unittest.TestCase):
         """Each file has the format and the backing file that it had."""
         for disk in self.plan.disks:
             shown = self.host(name).run(
-                ['qemu-img', 'info', '-U', '--output=json',
-                 self.plan.file(disk.target)]
+                [
+                    'qemu-img',
+                    'info',
+                    '-U',
+                    '--output=json',
+                    self.plan.file(disk.target),
+                ]
             )
             info = json.loads(shown.stdout)
             self.assertEqual(disk.format, info['format'], disk)
@@ -175,9 +178,11 @@ class MoveCase(unittest.TestCase):
         """The next start of the domain uses the ordinary files as well."""
         if not self.plan.persistent:
             return
-        shown = self.host(name).run(
-            ['virsh', 'dumpxml', '--inactive', self.plan.uuid]
-        ).stdout
+        shown = (
+            self.host(name)
+            .run(['virsh', 'dumpxml', '--inactive', self.plan.uuid])
+            .stdout
+        )
         for path in self.ordinary_files().values():
             self.assertIn(f"'{path}'", shown)
         self.assertNotIn('.sxm-', shown)

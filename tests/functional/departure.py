@@ -28,7 +28,7 @@ from sxm_openstack import exception
 from sxm_openstack.engine import clock
 from sxm_openstack.engine import control
 from sxm_openstack.engine import disk as engine_disk
-from sxm_openstack.engine import governor
+from sxm_openstack.engine import governor as engine_governor
 from sxm_openstack.engine import journal as engine_journal
 from sxm_openstack.engine import ports
 from sxm_openstack.engine import progress
@@ -40,6 +40,7 @@ from sxm_openstack.mirror import move as mirror_move
 from sxm_openstack.mirror import settle
 from sxm_openstack.mirror import source
 from sxm_openstack.storage import drivers as storage_drivers
+
 from tests.functional import engines
 from tests.functional import faults as faults_mod
 from tests.functional import inventory
@@ -154,10 +155,7 @@ class Departure:
                 if fault.reached.is_set() and not fault.released.is_set()
             ],
             'disks': (
-                [
-                    dataclasses.asdict(each)
-                    for each in move.progress.disks()
-                ]
+                [dataclasses.asdict(each) for each in move.progress.disks()]
                 if move
                 else []
             ),
@@ -193,7 +191,7 @@ class Departure:
         sampler.start()
         try:
             self._result = {'ok': True, **self._act()}
-        except Exception as error:  # noqa: BLE001  it goes to the caller
+        except Exception as error:
             LOG.exception('the move failed')
             self._result = {'ok': False, 'error': wire.error_to_dict(error)}
         finally:
@@ -321,7 +319,7 @@ class Departure:
                 ),
             ),
             settings=mirror_move.Settings(
-                limits=governor.Limits(**self._order.limits),
+                limits=engine_governor.Limits(**self._order.limits),
                 **self._order.settings,
             ),
         )
@@ -394,6 +392,9 @@ class Departure:
                     for each in self._move.progress.disks()
                 ]
                 sample['meters'] = self._meters()
+                governor = self._move.governor
+                sample['rate_bytes_per_s'] = governor.rate_bytes_per_s
+                sample['capacity_bytes_per_s'] = governor.capacity_bytes_per_s
             self._samples.append(sample)
 
     def _meters(self) -> dict[str, dict[str, typing.Any]]:
@@ -411,5 +412,3 @@ class Departure:
                 # Not every disk has both, and a link may just close.
                 continue
         return found
-
-

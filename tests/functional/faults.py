@@ -14,11 +14,30 @@
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
+import logging
 import threading
+import time
 import typing
 
 from sxm_openstack import exception
+
+LOG = logging.getLogger(__name__)
+
+TIMED = frozenset(
+    {
+        'blockCommit',
+        'blockCopy',
+        'blockJobAbort',
+        'hand_over',
+        'prepare',
+        'resume',
+        'snapshotCreateXML',
+        'suspend',
+    }
+)
+"""Calls whose time is logged."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -75,12 +94,14 @@ class Faulty:
         value = getattr(self._port, attribute)
         call = f'{self._name}.{attribute}'
         wanted = [fault for fault in self._faults if fault.call == call]
+        if attribute in TIMED:
+            value = _timed(call, value)
         if not wanted or not callable(value):
             return value
 
-        def with_faults(*arguments: typing.Any, **named: typing.Any) -> (
-            typing.Any
-        ):
+        def with_faults(
+            *arguments: typing.Any, **named: typing.Any
+        ) -> typing.Any:
             for fault in wanted:
                 fault.seen += 1
             now = [fault for fault in wanted if fault.seen == fault.nth]
@@ -94,6 +115,21 @@ class Faulty:
             return result
 
         return with_faults
+
+
+def _timed(
+    call: str, method: collections.abc.Callable[..., typing.Any]
+) -> collections.abc.Callable[..., typing.Any]:
+    """The same, and its time in the log."""
+
+    def timed(*arguments: typing.Any, **named: typing.Any) -> typing.Any:
+        began_s = time.monotonic()
+        try:
+            return method(*arguments, **named)
+        finally:
+            LOG.debug('%s took %.4f s', call, time.monotonic() - began_s)
+
+    return timed
 
 
 class FaultyConnection:

@@ -118,9 +118,7 @@ def make_disks(plan: Plan, empty_config: bool = False) -> str:
     for disk in plan.disks:
         path = shlex.quote(f'{plan.path}/{disk.name}')
         if disk.config and not empty_config:
-            lines.append(
-                f'head -c {disk.size_mib}M /dev/urandom > {path}'
-            )
+            lines.append(f'head -c {disk.size_mib}M /dev/urandom > {path}')
         elif disk.backed:
             lines.append(
                 f'qemu-img create -q -f qcow2 -b {base_path(disk)} -F raw '
@@ -128,8 +126,7 @@ def make_disks(plan: Plan, empty_config: bool = False) -> str:
             )
         else:
             lines.append(
-                f'qemu-img create -q -f {disk.format} {path} '
-                f'{disk.size_mib}M'
+                f'qemu-img create -q -f {disk.format} {path} {disk.size_mib}M'
             )
     return '\n'.join(lines)
 

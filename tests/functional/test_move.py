@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Moves that succeed: every kind of disk, to and fro."""
+"""Moves that succeed: every kind of disk, there and back."""
 
 from __future__ import annotations
 
@@ -122,16 +122,12 @@ class MoveTest(base.MoveCase):
 
     def _resume(self) -> None:
         if self.guest.state(self.guest.host) == 'paused':
-            self.host(self.guest.host).run(
-                ['virsh', 'resume', self.plan.uuid]
-            )
+            self.host(self.guest.host).run(['virsh', 'resume', self.plan.uuid])
 
     def test_6_hurry(self) -> None:
         """A limit of the rate holds until the operator hurries the move."""
         self.write()
-        move = self.guest.start_move(
-            limits={'max_rate_bytes_per_s': 1 << 20}
-        )
+        move = self.guest.start_move(limits={'max_rate_bytes_per_s': 1 << 20})
         move.wait_phase('copying', 'vda')
         time.sleep(1.0)
         slow = move.status()['disks'][-1]

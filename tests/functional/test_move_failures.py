@@ -37,9 +37,9 @@ class FailureCase(base.MoveCase):
 
     plan = TWO_DISKS
 
-    def slow_move(self, rate: str = '10mbps', **order: typing.Any) -> (
-        world_mod.Move
-    ):
+    def slow_move(
+        self, rate: str = '10mbps', **order: typing.Any
+    ) -> world_mod.Move:
         """A move that takes long enough to be disturbed."""
         self.guest.fill('vda', 16 << 20, 65536)
         self.write()
@@ -251,9 +251,7 @@ class AbortTest(FailureCase):
     def abort_at(self, call: str, when: str, nth: int = 1) -> None:
         self.write()
         move = self.guest.start_move(
-            faults=[
-                {'call': call, 'when': when, 'nth': nth, 'action': 'hold'}
-            ]
+            faults=[{'call': call, 'when': when, 'nth': nth, 'action': 'hold'}]
         )
         move.wait_held(call)
         move.abort()
@@ -304,9 +302,7 @@ FAULTS = (
 class StepTest(FailureCase):
     """Each step fails, before and after it did what it does."""
 
-    def raise_at(
-        self, call: str, when: str, nth: int, step: str
-    ) -> None:
+    def raise_at(self, call: str, when: str, nth: int, step: str) -> None:
         self.write()
         move = self.guest.start_move(
             faults=[{'call': call, 'when': when, 'nth': nth}],

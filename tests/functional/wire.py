@@ -112,7 +112,7 @@ class _Handler(socketserver.StreamRequestHandler):
         try:
             method = getattr(self.server.service, request['method'])
             answer = {'result': method(**request['arguments'])}
-        except Exception as error:  # noqa: BLE001  it goes to the caller
+        except Exception as error:
             LOG.exception('%s failed', request['method'])
             answer = {'error': error_to_dict(error)}
         self.wfile.write(json.dumps(answer).encode() + b'\n')

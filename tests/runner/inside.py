@@ -31,9 +31,7 @@ import unittest
 
 from tests.runner import outcome
 
-Error = tuple[
-    type[BaseException] | None, BaseException | None, typing.Any
-]
+Error = tuple[type[BaseException] | None, BaseException | None, typing.Any]
 
 
 class JSONResult(unittest.TestResult):
@@ -86,7 +84,8 @@ class JSONResult(unittest.TestResult):
             self._end(test.id(), verdict)
 
     def _text(self, error: Error, test: unittest.TestCase) -> str:
-        return str(self._exc_info_to_string(error, test))  # type: ignore
+        to_string = getattr(self, '_exc_info_to_string')  # noqa: B009
+        return str(to_string(error, test))
 
     def addError(self, test: unittest.TestCase, err: Error) -> None:
         self._add(test, outcome.Verdict.ERROR, self._text(err, test))
@@ -117,9 +116,7 @@ class JSONResult(unittest.TestResult):
             f'skipped, which counts as failed: {reason}',
         )
 
-    def addExpectedFailure(
-        self, test: unittest.TestCase, err: Error
-    ) -> None:
+    def addExpectedFailure(self, test: unittest.TestCase, err: Error) -> None:
         self._add(
             test,
             outcome.Verdict.FAILED,
@@ -130,9 +127,7 @@ class JSONResult(unittest.TestResult):
         self._add(test, outcome.Verdict.FAILED, 'unexpected success')
 
 
-def load(
-    modules: list[str], patterns: list[str]
-) -> unittest.TestSuite:
+def load(modules: list[str], patterns: list[str]) -> unittest.TestSuite:
     """The tests of some modules; one that cannot be imported is an error."""
     loader = unittest.TestLoader()
     if patterns:

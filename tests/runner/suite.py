@@ -66,7 +66,9 @@ class Suite:
 SUITES = {
     suite.name: suite
     for suite in (
-        Suite('contract', (Group('tests/contract/test_real_*.py', 'compute1'),)),
+        Suite(
+            'contract', (Group('tests/contract/test_real_*.py', 'compute1'),)
+        ),
         Suite(
             'functional',
             (
@@ -138,17 +140,17 @@ def _run_group(
         found.add(_broken(group.pattern, 'there is no such test'))
         return
     options = [word for one in patterns for word in ('-k', one)]
+    command = ['-m', 'tests.runner.inside', *options, *modules]
     if group.host:
         process = lab.host(group.host).popen(
-            [f'{paths.VENV}/bin/python', '-m', 'tests.runner.inside']
-            + options + modules,
+            [f'{paths.VENV}/bin/python', *command],
             stdout=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             cwd='/',
         )
     else:
         process = subprocess.Popen(
-            [sys.executable, '-m', 'tests.runner.inside', *options, *modules],
+            [sys.executable, *command],
             stdout=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             cwd=paths.REPO,
@@ -189,10 +191,12 @@ def _follow(
             reporter.ended(found.tests[-1])
             return
     if process.wait():
-        found.add(_broken(
-            running or group.pattern,
-            f'its process ended with {process.returncode}',
-        ))
+        found.add(
+            _broken(
+                running or group.pattern,
+                f'its process ended with {process.returncode}',
+            )
+        )
         reporter.ended(found.tests[-1])
 
 

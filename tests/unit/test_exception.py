@@ -73,8 +73,9 @@ class TestError(unittest.TestCase):
         self.assertIs(
             error, error.locate(host='alpha', disk='vda', step='copy-base')
         )
-        self.assertEqual('It. (step copy-base, host beta, disk vda)',
-                         str(error))
+        self.assertEqual(
+            'It. (step copy-base, host beta, disk vda)', str(error)
+        )
 
     @ddt.data(*CLASSES)
     def test_made_again_on_another_host(self, kind):

@@ -34,5 +34,11 @@ input ends it.  Its output is one JSON object a line, several a second::
 and flushed there, so that a copy may resume from it even after the server
 was killed.  The last line has ``finished`` or ``{"error": ...}``.
 
-@MEASURED@
+Why not a known tool: nbdcopy and qemu-img can neither resume nor change
+their rate, and jobs of qemu-storage-daemon over QMP cannot resume and write
+zeros where the destination has them already.  Measured on a busy machine
+with two cores, 1 GiB with 537 MB of data, tmpfs, best of six: nbdcopy 104 MB/s
+with 0.6 s of CPU time, ``qemu-img convert -n -W -m 8`` 110 MB/s with 0.6 s,
+this 89 MB/s, and 109 MB/s through both relays, with 1.0 s; all leave 512 MiB
+allocated, and 536.9 MB cross the link.
 """

@@ -113,8 +113,14 @@ class StackCase(unittest.TestCase):
             str(self.root / 'rs'), helper_python=HELPER
         )
         self.addCleanup(process.clean_directory, str(self.root / 'rs'))
+        self.make_hosts()
+
+    def make_hosts(self):
+        """Empty directories for the images of both sides."""
         for name in ('source', 'destination'):
-            (self.root / name).mkdir()
+            path = self.root / name
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir()
 
     def disks(self, image_format, size_bytes, **values):
         """The same disk on the source and on the destination."""
@@ -184,7 +190,9 @@ class StackCase(unittest.TestCase):
         self.assertEqual(last.total_bytes, last.done_bytes)
         self.assertEqual(ours.size_bytes, last.offset)
         sent = link.meter(ours.base_channel).sent_bytes
+        link.close()
         self.server.stop_exports()
+        self.server.close()
         return sent
 
     def finish(self, copy):

@@ -28,7 +28,7 @@ class MirrorTest(stack.StackCase):
     def pieces(self, size_bytes):
         """Writes of 512 bytes to 8 KiB, at any sector."""
         dice = random.Random(7)
-        for _ in range(400):
+        for _ in range(200):
             length = 512 * dice.choice((1, 1, 2, 8, 16))
             sector = dice.randrange((size_bytes - length) // 512)
             yield f'write -P {dice.randrange(1, 255)} {sector * 512} {length}'

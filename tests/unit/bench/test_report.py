@@ -20,14 +20,26 @@ from tests.bench import report
 
 def runs() -> list[figures.Run]:
     done = figures.Run(
-        'snapshot', 'idle', converged=True, total_s=10.0, limit_s=8.0,
+        'snapshot',
+        'idle',
+        converged=True,
+        total_s=10.0,
+        limit_s=8.0,
         lost_writes=0,
     )
-    done.phases = [(0.0, '', 'begin'), (1.0, 'vda', 'copying'),
-                   (6.0, '', 'pause'), (6.1, '', 'migrate'),
-                   (7.0, '', 'memory'), (9.0, '', 'switched')]
-    done.series = {'at_s': [0.0, 0.5], 'rate': [1e6, 2e6],
-                   'latency_ms': [1.0, 250.0]}
+    done.phases = [
+        (0.0, '', 'begin'),
+        (1.0, 'vda', 'copying'),
+        (6.0, '', 'pause'),
+        (6.1, '', 'migrate'),
+        (7.0, '', 'memory'),
+        (9.0, '', 'switched'),
+    ]
+    done.series = {
+        'at_s': [0.0, 0.5],
+        'rate': [1e6, 2e6],
+        'latency_ms': [1.0, 250.0],
+    }
     gave_up = figures.Run('stock', 'idle', total_s=150.0, error='no <end>')
     return [gave_up, done]
 

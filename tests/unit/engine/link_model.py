@@ -200,9 +200,7 @@ class LinkModel:
         else:
             seen = rtt_s + self._busy_rtt_s * self._busy
             self._seen_rtt_s += _SMOOTHING * (seen - self._seen_rtt_s)
-        self._returning.append(
-            (self.now_s + self._rtt_s, who, count, rtt_s)
-        )
+        self._returning.append((self.now_s + self._rtt_s, who, count, rtt_s))
 
     # -- what the governor sees --------------------------------------------
 

@@ -36,8 +36,12 @@ def outstanding(capacity: float) -> float:
 
 class GovernorTestCase(unittest.TestCase):
     def model(self, seconds=None, limits=None, **named):
-        named.setdefault('outstanding', outstanding(named['capacity'])
-                         if not callable(named['capacity']) else 1 << 20)
+        named.setdefault(
+            'outstanding',
+            outstanding(named['capacity'])
+            if not callable(named['capacity'])
+            else 1 << 20,
+        )
         model = link_model.LinkModel(limits or governor.Limits(), **named)
         return model.run(seconds) if seconds else model
 
@@ -63,9 +67,7 @@ class TestIdleGuest(GovernorTestCase):
         self.assertGreater(copy, 0.95 * USUAL)
 
     def test_a_queue_of_others_does_not_matter(self):
-        model = self.model(
-            15, capacity=USUAL, others=0.5, others_queue_s=0.2
-        )
+        model = self.model(15, capacity=USUAL, others=0.5, others_queue_s=0.2)
         copy, _ = model.rates(3, 15)
         self.assertGreater(copy, 0.45 * USUAL)
 
@@ -74,9 +76,7 @@ class TestIdleGuest(GovernorTestCase):
     def test_follows_the_capacity(self, before, after):
         model = self.model(
             AT_S + 5,
-            capacity=lambda now_s: USUAL * (
-                before if now_s < AT_S else after
-            ),
+            capacity=lambda now_s: USUAL * (before if now_s < AT_S else after),
         )
         copy, _ = model.rates(AT_S + 3, AT_S + 5)
         self.assertGreater(copy, 0.95 * after * USUAL)

@@ -17,8 +17,8 @@ import json
 import os
 import pathlib
 import tempfile
-from unittest import mock
 import unittest
+from unittest import mock
 
 import ddt
 

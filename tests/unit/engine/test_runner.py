@@ -154,9 +154,7 @@ class TestRun(RunnerTestCase):
 
     def test_abort_between_steps(self):
         self.steps[0].on_execute = lambda: self.control.abort('enough')
-        self.assertRaisesRegex(
-            exception.Aborted, 'enough', self.runner.run
-        )
+        self.assertRaisesRegex(exception.Aborted, 'enough', self.runner.run)
         self.assertEqual(['do one', 'undo one'], self.log)
 
     def test_abort_in_the_last_step(self):
@@ -215,9 +213,7 @@ class TestUndoFails(RunnerTestCase):
     def test_tried_again(self):
         self._stick(self.steps[1], times=3)
         self.steps[2].on_execute = fail(exception.MoveFailed('cause'))
-        self.assertRaisesRegex(
-            exception.MoveFailed, 'cause', self.runner.run
-        )
+        self.assertRaisesRegex(exception.MoveFailed, 'cause', self.runner.run)
         self.assertEqual(4, self.log.count('undo two vda'))
         self.assertEqual(1, self.log.count('undo one'))
         self.assertIsNone(self.marks())
@@ -252,9 +248,7 @@ class TestUndoFails(RunnerTestCase):
     def test_the_journal_cannot_be_written_any_more(self):
         """Undoing goes on: the record then only says too much."""
         self.steps[2].on_execute = self._fill_the_disk
-        self.assertRaisesRegex(
-            exception.MoveFailed, 'cause', self.runner.run
-        )
+        self.assertRaisesRegex(exception.MoveFailed, 'cause', self.runner.run)
         self.assertEqual(3, sum(c.startswith('undo') for c in self.log))
 
     def _fill_the_disk(self):
@@ -271,7 +265,7 @@ class TestUndoFails(RunnerTestCase):
 
 
 class TestRandomOrders(RunnerTestCase):
-    """Whatever fails, however often: every step begun is undone, last first."""
+    """Whatever fails, however often: what was begun is undone, last first."""
 
     def test_many(self):
         for seed in range(200):
@@ -299,9 +293,7 @@ class TestRandomOrders(RunnerTestCase):
         self.assertCountEqual(
             [f'undone s{n}' for n in range(failing + 1)], undone
         )
-        first_pass = [
-            n for n in reversed(range(failing + 1))
-        ]
+        first_pass = list(reversed(range(failing + 1)))
         attempts = [each for each in log if each.startswith('undo ')]
         self.assertEqual(
             [f'undo s{n}' for n in first_pass], attempts[: failing + 1]

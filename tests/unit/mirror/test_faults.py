@@ -15,135 +15,39 @@
 And every call of the undoing, once and for good.
 """
 
-import collections
 import itertools
-import logging
-import unittest
-
-import ddt
 
 from sxm_openstack import exception
-from sxm_openstack.engine import ports
-from sxm_openstack.mirror import move as mirror_move
 
 from tests.fakes import traps
 from tests.fakes import world
+from tests.unit.mirror import faults
 
-CAUSE = 'the trap sprang'
-DISKS_OF = {'mirror-disk', 'copy-base', 'verify-base'}
-FULL = mirror_move.Settings(verify='full')
-
-
-RETURN_PORTS = {'transfer.connect', 'transfer.start_copy'}
-"""They leave nothing when they raise."""
-POLLED = {
-    'copy.progress',
-    'copy.set_rate',
-    'domain.mirror_state',
-    'domain.write_stats',
-    'link.failure',
-    'link.meter',
-}
-"""How often they are called depends on what the guest writes, and when."""
-MAY_FAIL = {'domain.write_stats'}
-HARMLESS = {'journal.write', 'journal.forget', 'link.close_channel'}
-"""The undoing succeeds without them."""
+CAUSE = faults.CAUSE
 
 
-def numbered(calls: list[str]) -> list[tuple[str, int]]:
-    """Each call with which one of its name it is, from 1."""
-    seen = collections.Counter()
-    found = []
-    for call in calls:
-        seen[call] += 1
-        found.append((call, seen[call]))
-    return found
-
-
-def error_of(call: str, kinds):
-    """A journal knows only the errors of files."""
-    kind = next(kinds)
-    if call.startswith('journal'):
-        return lambda: OSError(28, CAUSE)
-    return kind
-
-
-def errors():
-    """Makers of errors of every kind that a port may raise."""
-    return itertools.cycle(
-        (
-            lambda: exception.MoveFailed(CAUSE),
-            lambda: OSError(5, CAUSE),
-            lambda: exception.Retryable(CAUSE),
-            lambda: exception.MirrorFailed(CAUSE),
-            lambda: RuntimeError(CAUSE),
-        )
-    )
-
-
-class FaultsTestCase(unittest.TestCase):
-    def setUp(self):
-        super().setUp()
-        logging.disable(logging.CRITICAL)
-        self.addCleanup(logging.disable, logging.NOTSET)
-
-    def make(self, **named) -> world.World:
-        made = world.World(**({'settings': FULL} | named))
-        self.addCleanup(made.close)
-        return made
-
-    def assert_sprung(self, trap: traps.Trap) -> None:
-        self.assertLessEqual(trap.sprung, 1)
-        if trap.call not in POLLED:
-            self.assertEqual(1, trap.sprung)
-
-    def run_it(self, made: world.World) -> exception.SXMError | None:
-        try:
-            made.source.run()
-        except exception.SXMError as error:
-            return error
-        return None
-
-    def calls(self, **named) -> list[str]:
-        """What a move calls when nothing fails."""
-        made = self.make(**named)
-        made.source.run()
-        return list(made.wires.calls)
-
-    def assert_located(self, error: exception.SXMError) -> None:
-        """It names step, host, disk and cause, in its text too."""
-        self.assertIn(error.host, (world.SOURCE, 'fake-source'))
-        self.assertTrue(error.step)
-        self.assertEqual(error.step in DISKS_OF, error.disk is not None)
-        for part in (error.step, error.host, error.disk or '', CAUSE):
-            self.assertIn(part, str(error))
-
-
-class TestEveryCall(FaultsTestCase):
+class TestEveryCall(faults.FaultsTestCase):
     """Ends undone, or done if the call was not needed; nothing between."""
 
     def _sweep(self, after: bool) -> None:
-        kinds = errors()
+        kinds = faults.errors()
         undone = 0
-        for number, (call, nth) in enumerate(numbered(self.calls())):
-            if after and call in RETURN_PORTS:
+        for number, (call, nth) in enumerate(faults.numbered(self.calls())):
+            if after and call in faults.RETURN_PORTS:
                 continue
-            error = error_of(call, kinds)
+            error = faults.error_of(call, kinds)
             with self.subTest(call=call, nth=nth, error=error()):
                 made = self.make(seed=number)
-                trap = made.wires.trap(
-                    call, nth=nth, after=after, error=error
-                )
+                trap = made.wires.trap(call, nth=nth, after=after, error=error)
                 failure = self.run_it(made)
                 self.assert_sprung(trap)
                 if failure is None and trap.sprung:
-                    self.assertIn(call, MAY_FAIL)
+                    self.assertIn(call, faults.MAY_FAIL)
                 if failure is None:
                     made.assert_handed_over(self)
                 else:
                     undone += 1
                     self._assert_undone(made, failure, call)
-                made.close()
         self.assertGreater(undone, 100)
 
     def _assert_undone(
@@ -165,7 +69,7 @@ class TestEveryCall(FaultsTestCase):
         self._sweep(after=True)
 
 
-class TestEveryCallOfTheUndoing(FaultsTestCase):
+class TestEveryCallOfTheUndoing(faults.FaultsTestCase):
     """The move fails late; then undoing it fails, too."""
 
     def _fail_late(self, made: world.World) -> traps.Trap:
@@ -181,20 +85,19 @@ class TestEveryCallOfTheUndoing(FaultsTestCase):
         begun = []
         late = self._fail_late(made)
         late.error = lambda: (
-            begun.append(len(made.wires.calls))
-            or exception.MoveFailed(CAUSE)
+            begun.append(len(made.wires.calls)) or exception.MoveFailed(CAUSE)
         )
         self.assertIsNotNone(self.run_it(made))
-        return numbered(made.wires.calls)[begun[0] :]
+        return faults.numbered(made.wires.calls)[begun[0] :]
 
     def test_once(self):
         """A second try helps, and the first failure is the one raised."""
-        kinds = errors()
+        kinds = faults.errors()
         undoing = self._undoing()
         self.assertGreater(len(undoing), 40)
         for after in (False, True):
             for number, (call, nth) in enumerate(undoing):
-                error = error_of(call, kinds)
+                error = faults.error_of(call, kinds)
                 with self.subTest(call=call, nth=nth, after=after):
                     made = self.make(seed=number)
                     self._fail_late(made)
@@ -204,16 +107,13 @@ class TestEveryCallOfTheUndoing(FaultsTestCase):
                     failure = self.run_it(made)
                     self.assert_sprung(trap)
                     self.assertEqual('hand-over', failure.step)
-                    self.assertNotIsInstance(
-                        failure, exception.NeedsOperator
-                    )
+                    self.assertNotIsInstance(failure, exception.NeedsOperator)
                     if call == 'journal.forget' and not after:
                         # Known and harmless: it names no step.
                         record = made.journal.read(world.SERVER)
                         self.assertEqual((), record.steps)
                         made.journal.forget(world.SERVER)
                     made.assert_on_source(self)
-                    made.close()
 
     def test_for_good(self):
         """What is left is named, kept in the journal, and lost is nothing;
@@ -230,11 +130,10 @@ class TestEveryCallOfTheUndoing(FaultsTestCase):
                     stuck += 1
                     self._assert_left(made, failure)
                 elif not (call == 'domain.commit' and after):
-                    self.assertIn(call, HARMLESS)
+                    self.assertIn(call, faults.HARMLESS)
                 made.wires.traps.clear()
                 made.source.rollback()
                 made.assert_on_source(self)
-                made.close()
         self.assertGreater(stuck, 8)
 
     def _fail_for_good(
@@ -259,330 +158,3 @@ class TestEveryCallOfTheUndoing(FaultsTestCase):
         self.assertIn(f'Not undone: {", ".join(reversed(left))}.', text)
         for part in (CAUSE, 'and then this', 'hand-over', world.SOURCE):
             self.assertIn(part, text)
-
-
-@ddt.ddt
-class TestFaultsOfTheGuest(FaultsTestCase):
-    @ddt.data(
-        ('refuse_mirror', 'mirror-disk'),
-        ('stall_mirror', 'mirror-disk'),
-        ('lose_job', 'mirror-disk'),
-        ('end_without_ready', 'mirror-disk'),
-        ('fail_mirror', 'mirror-disk'),
-    )
-    @ddt.unpack
-    def test_mirror(self, fault, step):
-        for target in ('vda', 'vdb'):
-            with self.subTest(target=target):
-                made = self.make()
-                getattr(made.guest.faults, fault).add(target)
-                failure = self.run_it(made)
-                self.assertIsInstance(failure, exception.MirrorFailed)
-                self.assertEqual((step, target), (failure.step, failure.disk))
-                made.assert_on_source(self)
-
-    @ddt.data('snapshot', 'hand_over')
-    def test_snapshot_refused(self, call):
-        """In the pause, too: the mirrors have ended, the overlays not on."""
-        made = self.make()
-
-        def look(name: str) -> None:
-            made.write_some()
-            if name == f'domain.{call}':
-                made.guest.faults.refuse_snapshot = True
-
-        made.wires.before_call = look
-        failure = self.run_it(made)
-        self.assertIsInstance(failure, exception.MoveFailed)
-        if call == 'hand_over':
-            self.assertIn('end_mirror vda', made.guest.calls)
-            self.assertIn('resume', made.guest.calls)
-        made.assert_on_source(self)
-
-    def test_one_mirror_dies_in_the_pause(self):
-        made = self.make()
-        end_mirror = made.guest.end_mirror
-
-        def end(target: str) -> None:
-            if target == 'vda':
-                made.guest.exports['vda'].close()
-            end_mirror(target)
-
-        made.guest.end_mirror = end
-        failure = self.run_it(made)
-        self.assertIsInstance(failure, exception.MirrorFailed)
-        self.assertEqual('hand-over', failure.step)
-        made.assert_on_source(self)
-
-    def test_cannot_resume(self):
-        """The overlays are folded with the guest paused."""
-        made = self.make()
-        made.guest.faults.fail_resume = True
-        failure = self.run_it(made)
-        self.assertIsInstance(failure, exception.NeedsOperator)
-        self.assertIn('cannot be resumed', str(failure))
-        self.assertIs(ports.DomainState.PAUSED, made.guest.state())
-        made.assert_on_source(self)
-
-    @ddt.data('vda', 'vdb')
-    def test_mirror_lost_while_another_disk_is_copied(self, target):
-        made = self.make()
-
-        def look(name: str) -> None:
-            made.write_some()
-            if name == 'transfer.start_copy' and target in made.guest.exports:
-                if made.move.mirrored[-1:] == [made.disks[0]]:
-                    made.guest.exports[target].close()
-                    made.guest.settle()
-
-        made.wires.before_call = look
-        failure = self.run_it(made)
-        self.assertIsInstance(failure, exception.MirrorFailed)
-        self.assertEqual(target, failure.disk)
-        self.assertEqual('copy-base', failure.step)
-        made.assert_on_source(self)
-
-    @ddt.data('fail_pivot', 'stall_commit', 'stuck_job')
-    def test_one_disk_settles_and_one_does_not(self, fault):
-        made = self.make()
-        made.wires.trap(
-            'destination.hand_over',
-            error=lambda: exception.MoveFailed(CAUSE),
-        )
-        getattr(made.guest.faults, fault).add('vda')
-        failure = self.run_it(made)
-        self.assertIsInstance(failure, exception.NeedsOperator)
-        self.assertIn('Not undone: mirror-disk vda.', str(failure))
-        record = made.journal.read(world.SERVER)
-        self.assertEqual(['mirror-disk vda'], [n for n, _ in record.steps])
-        made.assert_nothing_lost(self)
-        self.assertEqual(made.disks[1].path, made.guest.source_path('vdb'))
-        made.assert_empty_destination(self)
-        getattr(made.guest.faults, fault).clear()
-        made.write_some()
-        made.source.rollback()
-        made.assert_on_source(self)
-
-    def test_hypervisor_away_for_a_while(self):
-        """libvirtd restarts: the move fails, the undoing waits for it."""
-        made = self.make()
-        made.wires.trap(
-            'destination.hand_over', error=lambda: self._restart(made)
-        )
-        failure = self.run_it(made)
-        self.assertNotIsInstance(failure, exception.NeedsOperator)
-        made.assert_on_source(self)
-
-    def _restart(self, made: world.World) -> Exception:
-        faults = made.guest.faults
-        faults.unreachable = True
-        back_s = made.clock.now() + 10
-        sleep = made.clock.sleep
-
-        def asleep(seconds: float) -> None:
-            sleep(seconds)
-            faults.unreachable = made.clock.now() < back_s
-
-        made.clock.sleep = asleep
-        return exception.MoveFailed(CAUSE)
-
-    def test_hypervisor_stays_away(self):
-        made = self.make()
-
-        def fault() -> Exception:
-            made.guest.faults.unreachable = True
-            return exception.MoveFailed(CAUSE)
-
-        made.wires.trap('destination.hand_over', error=fault)
-        began_s = made.clock.now()
-        failure = self.run_it(made)
-        self.assertIsInstance(failure, exception.NeedsOperator)
-        self.assertLess(made.clock.now() - began_s, 120)
-        made.guest.faults.unreachable = False
-        made.source.rollback()
-        made.assert_on_source(self)
-
-
-@ddt.ddt
-class TestGuestEndsByItself(FaultsTestCase):
-    """At every call; the domain stays defined, or goes for good."""
-
-    @ddt.data(ports.DomainState.SHUTOFF, ports.DomainState.ABSENT)
-    def test_at_every_call(self, state):
-        undone = 0
-        for number, (call, nth) in enumerate(numbered(self.calls())):
-            with self.subTest(call=call, nth=nth):
-                made = self.make(seed=number)
-                trap = made.wires.trap(
-                    call,
-                    nth=nth,
-                    error=lambda: made.guest.power_off(state),
-                )
-                failure = self.run_it(made)
-                self.assert_sprung(trap)
-                if failure is None:
-                    # Too late for the storage stage: what follows fails.
-                    made.source.rollback()
-                else:
-                    undone += 1
-                    self.assertNotIsInstance(
-                        failure, exception.NeedsOperator
-                    )
-                made.assert_nothing_lost_offline(self)
-                made.close()
-        self.assertGreater(undone, 50)
-
-    def test_says_so(self):
-        made = self.make()
-        made.wires.trap(
-            'transfer.start_copy',
-            nth=3,
-            error=made.guest.power_off,
-        )
-        failure = self.run_it(made)
-        self.assertIn('The guest ended during the move', str(failure))
-        self.assertIn('shutoff', str(failure))
-
-
-class TestLink(FaultsTestCase):
-    def test_fails_itself_at_every_call(self):
-        stalled = 0
-        for number, (call, nth) in enumerate(numbered(self.calls())):
-            with self.subTest(call=call, nth=nth):
-                made = self.make(seed=number)
-                trap = made.wires.trap(
-                    call, nth=nth, error=lambda: self._cut(made)
-                )
-                failure = self.run_it(made)
-                self.assert_sprung(trap)
-                if failure is None:
-                    made.source.rollback()
-                elif isinstance(failure, exception.LinkStalled):
-                    stalled += 1
-                    self.assertIn('nothing moved for 5 s', str(failure))
-                else:
-                    # Only where nobody could know it yet.
-                    self.assertIn(
-                        failure.step, ('prepare-destination', 'hand-over')
-                    )
-                made.assert_on_source(self)
-                made.close()
-        self.assertGreater(stalled, 50)
-
-    @staticmethod
-    def _cut(made: world.World) -> None:
-        for link in made.transfer.links:
-            if not link.closed:
-                link.fail('nothing moved for 5 s')
-
-    def test_stalled_writes_go_on_when_the_link_closes(self):
-        made = self.make(writes=0)
-        stalled = []
-
-        def look(name: str) -> None:
-            if name == 'copy.progress' and made.move.mirrored and not stalled:
-                target = made.move.mirrored[0].target
-                made.guest.exports[target].stalled = True
-                self.assertFalse(made.guest.guest_write(target, 7, 4711))
-                stalled.append(target)
-                made.link.fail('nothing moved for 5 s')
-                made.guest.settle()
-                made.written[target][7] = 4711
-
-        made.wires.before_call = look
-        failure = self.run_it(made)
-        self.assertTrue(stalled)
-        self.assertIsInstance(failure, exception.LinkStalled)
-        made.assert_on_source(self)
-
-    def test_channel_that_cannot_be_closed(self):
-        """Then the whole link goes: nothing may hold the guest's writes."""
-        made = self.make()
-        made.wires.trap(
-            'copy.progress',
-            nth=12,
-            error=lambda: exception.MoveFailed(CAUSE),
-        )
-        made.wires.trap('link.close_channel', nth=0)
-        failure = self.run_it(made)
-        self.assertNotIsInstance(failure, exception.NeedsOperator)
-        made.assert_on_source(self)
-
-
-class TestAbort(FaultsTestCase):
-    def test_at_every_call(self):
-        for number, (call, nth) in enumerate(numbered(self.calls())):
-            with self.subTest(call=call, nth=nth):
-                made = self.make(seed=number)
-                trap = made.wires.trap(
-                    call,
-                    nth=nth,
-                    error=lambda: made.control.abort('as the test asked'),
-                )
-                failure = self.run_it(made)
-                self.assert_sprung(trap)
-                if trap.sprung:
-                    self.assertIs(exception.Aborted, type(failure))
-                    self.assertIn('as the test asked', str(failure))
-                    self.assertTrue(failure.step)
-                    made.assert_on_source(self)
-                made.close()
-
-    def test_before_the_first_step(self):
-        made = self.make()
-        made.control.abort('at once')
-        self.assertIs(exception.Aborted, type(self.run_it(made)))
-        self.assertNotIn('destination.prepare', made.wires.calls)
-        made.assert_on_source(self)
-
-    def test_memory_phase_rolls_back(self):
-        made = self.make(writes=3)
-        made.source.run()
-        made.write_some()
-        made.source.rollback()
-        made.assert_on_source(self)
-        self.assertEqual('reverted', made.phases[-1].phase)
-
-    def test_rollback_twice(self):
-        made = self.make()
-        made.source.run()
-        made.source.rollback()
-        made.source.rollback()
-        made.assert_on_source(self)
-
-
-class TestRoom(FaultsTestCase):
-    def test_a_disk_on_an_overlay_is_not_moved(self):
-        """An overlay in use must not be made anew under the guest."""
-        made = self.make()
-        overlay = made.disks[0].overlay_path
-        made.storage.create_overlay(overlay, made.disks[0].path, 'qcow2', 1)
-        made.guest.snapshot({'vda': overlay})
-        made.write('vda', 3)
-        failure = self.run_it(made)
-        self.assertIsInstance(failure, exception.MoveFailed)
-        self.assertEqual('vda', failure.disk)
-        made.assert_nothing_lost(self)
-        self.assertEqual(made.disks[0].path, made.guest.source_path('vda'))
-
-    def test_an_overlay_that_holds_data_is_not_replaced(self):
-        made = self.make()
-        overlay = made.disks[0].overlay_path
-        made.storage.create_overlay(overlay, made.disks[0].path, 'qcow2', 1)
-        made.files[overlay].blocks[5] = 4711
-        failure = self.run_it(made)
-        self.assertIsInstance(failure, exception.MoveFailed)
-        kept = made.files[f'{overlay}.kept-1']
-        self.assertEqual({5: 4711}, kept.blocks)
-
-    def test_an_earlier_move_in_the_journal(self):
-        made = self.make()
-        made.source.run()
-        second = world.World()
-        self.addCleanup(second.close)
-        second.source._runner._journal = made.journal
-        before = made.journal.read(world.SERVER)
-        failure = self.run_it(second)
-        self.assertIs(exception.PreCheckFailed, type(failure))
-        self.assertEqual(before, made.journal.read(world.SERVER))
-        self.assertNotIn('destination.prepare', second.wires.calls)

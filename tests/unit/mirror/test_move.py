@@ -31,9 +31,7 @@ class MoveTestCase(unittest.TestCase):
     """Makes worlds and removes them."""
 
     def make(self, *arguments, **named) -> world.World:
-        made = world.World(*arguments, **named)
-        self.addCleanup(made.close)
-        return made
+        return world.World(*arguments, **named)
 
     def phases(self, made: world.World, target: str) -> list[str]:
         return [
@@ -124,8 +122,7 @@ class TestSuccess(MoveTestCase):
         self.assertEqual(total_bytes, done_bytes)
         self.assertGreaterEqual(total_bytes, 16 * world.BLOCK_BYTES)
         mirrored = {
-            each.target: each.mirrored_bytes
-            for each in made.progress.disks()
+            each.target: each.mirrored_bytes for each in made.progress.disks()
         }
         self.assertGreater(mirrored['vdb'], 0)
         self.assertEqual(0, mirrored['hda'])
@@ -266,10 +263,7 @@ class TestVerify(MoveTestCase):
             world.disk('vdb', 40),
             world.disk('hda', 50, read_only=True),
         ]
-        big = [
-            dataclasses.replace(each, size_bytes=8 << 20)
-            for each in big
-        ]
+        big = [dataclasses.replace(each, size_bytes=8 << 20) for each in big]
         made = self.make(
             big, settings=mirror_move.Settings(verify=verify), writes=0
         )
@@ -280,9 +274,7 @@ class TestVerify(MoveTestCase):
                 made.there[path].blocks[20] = 4711
                 made.there[path].blocks[39] = 4712
 
-        made.wires.trap(
-            'destination.digests', nth=0, error=lambda: spoil()
-        )
+        made.wires.trap('destination.digests', nth=0, error=spoil)
         with self.assertRaises(exception.VerifyFailed) as caught:
             made.source.run()
         error = caught.exception
@@ -322,9 +314,7 @@ class TestControl(MoveTestCase):
         self.assertNotIn(0, rates)
 
     def test_storage_timeout(self):
-        made = self.make(
-            settings=mirror_move.Settings(storage_timeout_s=0.5)
-        )
+        made = self.make(settings=mirror_move.Settings(storage_timeout_s=0.5))
         made.transfer.blocks_at_once = 0
         with self.assertRaisesRegex(exception.CopyFailed, 'within 0 s'):
             made.source.run()

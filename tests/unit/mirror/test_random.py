@@ -41,25 +41,22 @@ class TestRandomOrders(unittest.TestCase):
     def _once(self, dice: random.Random) -> str:
         made = self._make(dice)
         try:
-            try:
-                made.source.run()
-            except exception.NeedsOperator:
-                made.assert_nothing_lost(self)
-            except exception.SXMError:
-                if made.guest.domain_state is ports.DomainState.RUNNING:
-                    made.assert_on_source(self)
-            else:
-                if self._go_on(made, dice):
-                    return 'arrived'
-            self._end_trouble(made)
-            made.source.rollback()
+            made.source.run()
+        except exception.NeedsOperator:
+            made.assert_nothing_lost(self)
+        except exception.SXMError:
             if made.guest.domain_state is ports.DomainState.RUNNING:
                 made.assert_on_source(self)
-            else:
-                made.assert_nothing_lost_offline(self)
-            return 'undone'
-        finally:
-            made.close()
+        else:
+            if self._go_on(made, dice):
+                return 'arrived'
+        self._end_trouble(made)
+        made.source.rollback()
+        if made.guest.domain_state is ports.DomainState.RUNNING:
+            made.assert_on_source(self)
+        else:
+            made.assert_nothing_lost_offline(self)
+        return 'undone'
 
     def _make(self, dice: random.Random) -> world.World:
         disks = [
@@ -108,11 +105,11 @@ class TestRandomOrders(unittest.TestCase):
                 lambda: exception.Retryable('trouble'),
                 lambda: OSError(5, 'trouble'),
                 lambda: made.control.abort('trouble'),
-                lambda: made.control.hurry(),
+                made.control.hurry,
                 lambda: setattr(made.guest.faults, 'refuse_snapshot', True),
                 lambda: made.guest.faults.stall_commit.add('vda'),
                 lambda: made.guest.faults.fail_pivot.add('vdb'),
-                lambda: made.guest.power_off(),
+                made.guest.power_off,
                 cut,
                 lose_mirror,
             )

@@ -33,7 +33,7 @@ from tests.unit.storage import test_image
 STATE = ports.DomainState
 VDA = engine_disk.Disk('vda', '/i/disk', 'qcow2', 1 << 20)
 VDB = engine_disk.Disk('vdb', '/i/disk.eph0', 'raw', 1 << 20)
-HDA = engine_disk.Disk('hda', '/i/config', 'raw', 1 << 20, read_only=True)
+CONFIG = engine_disk.Disk('hda', '/i/config', 'raw', 1 << 20, read_only=True)
 
 
 class SettleTestCase(unittest.TestCase):
@@ -43,7 +43,7 @@ class SettleTestCase(unittest.TestCase):
         self.addCleanup(logging.disable, logging.NOTSET)
         self.files = fake_domain.FakeFiles()
         self.guest = fake_guest.FakeGuest(
-            {each.target: each.path for each in (VDA, VDB, HDA)}, self.files
+            {each.target: each.path for each in (VDA, VDB, CONFIG)}, self.files
         )
         self.storage = fake_storage.FakeStorage(self.files, self.guest)
 
@@ -71,7 +71,6 @@ class TestGuestOn(SettleTestCase):
     @ddt.data(STATE.RUNNING, STATE.PAUSED)
     def test_chain_of_two(self, state):
         self.put(VDA, VDA.overlay_path, 1, 10)
-        self.put(VDA, VDA.overlay_path + '', 2, 20) if False else None
         self.put(VDA, VDA.handover_path, 2, 20)
         self.guest.domain_state = state
         self.settle()
@@ -104,9 +103,7 @@ class TestGuestOn(SettleTestCase):
         self.put(VDA, VDA.overlay_path, 1, 10)
         getattr(self.guest.faults, fault).add('vda')
         self.assertRaises(exception.MirrorFailed, self.settle)
-        self.assertEqual(
-            {1: 10}, self.files[VDA.overlay_path].blocks
-        )
+        self.assertEqual({1: 10}, self.files[VDA.overlay_path].blocks)
         self.assertEqual(10, self.guest.guest_read('vda', 1))
         getattr(self.guest.faults, fault).clear()
         self.settle()
@@ -210,7 +207,7 @@ class TestGuestOff(SettleTestCase):
 class TestAll(SettleTestCase):
     def settle_all(self):
         settle.settle_all(
-            self.guest, (VDA, VDB, HDA), 60.0, lambda name: self.storage
+            self.guest, (VDA, VDB, CONFIG), 60.0, lambda name: self.storage
         )
 
     def test_both(self):
@@ -257,7 +254,9 @@ class TestFilesOnDisk(test_image.ImageTestCase):
 
     def test_offline(self):
         disk = engine_disk.Disk(
-            'vda', images.make(self.path('d'), 'qcow2'), 'qcow2',
+            'vda',
+            images.make(self.path('d'), 'qcow2'),
+            'qcow2',
             images.SIZE_BYTES,
         )
         storage = qcow2.QCOW2Storage()

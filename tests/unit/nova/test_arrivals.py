@@ -17,6 +17,7 @@ from unittest import mock
 from sxm_openstack import exception
 from sxm_openstack.engine import journal as engine_journal
 from sxm_openstack.nova import arrivals
+
 from tests.unit.nova import fakes
 
 SERVER = fakes.SERVER

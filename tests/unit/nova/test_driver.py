@@ -11,14 +11,15 @@
 #    under the License.
 
 import contextlib
+import threading
 import types
 import unittest
 from unittest import mock
 
 from nova import exception as nova_exception
 from nova import objects
-from nova.virt.libvirt import driver as libvirt_driver
 import nova.conf
+from nova.virt.libvirt import driver as libvirt_driver
 
 from sxm_openstack import exception
 from sxm_openstack.nova import driver as sxm_driver
@@ -26,6 +27,7 @@ from sxm_openstack.nova import events
 from sxm_openstack.nova import options
 from sxm_openstack.nova import peer
 from sxm_openstack.nova import session as sxm_session
+
 from tests.unit.nova import fakes
 
 CONF = nova.conf.CONF
@@ -156,9 +158,7 @@ class TestSource(DriverTestCase):
         super().setUp()
         peer.mark(self.data)
         self.patch(sxm_driver.peer, 'connect')
-        self.patch(
-            objects.BlockDeviceMappingList, 'get_by_instance_uuid'
-        )
+        self.patch(objects.BlockDeviceMappingList, 'get_by_instance_uuid')
         self.patch(
             sxm_driver.virt_driver, 'get_block_device_info'
         ).return_value = {}
@@ -240,11 +240,19 @@ class TestSource(DriverTestCase):
         self.novas.assert_not_called()
         self.stages.end.assert_any_call(error)
 
+    def abort(self):
+        """As an operator does, whose request has a thread of its own."""
+        thread = threading.Thread(
+            target=self.driver.live_migration_abort, args=(self.instance,)
+        )
+        thread.start()
+        thread.join()
+
     def test_the_storage_stage_is_aborted(self):
         self.driver._moves.session.return_value = self.session
 
         def run():
-            self.driver.live_migration_abort(self.instance)
+            self.abort()
             self.session._control.check()
 
         self.move.run.side_effect = run
@@ -254,9 +262,7 @@ class TestSource(DriverTestCase):
     def test_the_abort_comes_with_the_last_step(self):
         """The storage stage is done then: it has to be undone."""
         self.driver._moves.session.return_value = self.session
-        self.move.run.side_effect = lambda: self.driver.live_migration_abort(
-            self.instance
-        )
+        self.move.run.side_effect = self.abort
         self.migrate()
         self.assert_failed('cancelled')
         self.move.rollback.assert_called_once_with()
@@ -280,7 +286,11 @@ class TestSource(DriverTestCase):
         self.move.rollback.assert_called_once_with()
 
     def test_nova_is_cut_short(self):
+        self.driver._moves.session.return_value = self.session
+
         def memory(post, recover):
+            # As its monitor does before it raises.
+            self.driver.live_migration_abort(self.instance)
             raise fakes.libvirt_error(38, text='daemon gone')
 
         self.memory = memory
@@ -310,9 +320,7 @@ class TestSource(DriverTestCase):
 class TestRequests(DriverTestCase):
     def setUp(self):
         super().setUp()
-        self.session = mock.Mock(
-            stage=sxm_session.Stage.STORAGE, forced=False
-        )
+        self.session = mock.Mock(stage=sxm_session.Stage.STORAGE, forced=False)
 
     def begin(self):
         self.driver._moves.session.return_value = self.session
@@ -357,6 +365,16 @@ class TestRequests(DriverTestCase):
             'context', self.instance, mock.Mock(), 'there', *range(6)
         )
         self.assertEqual(['force-complete'], tasks)
+        novas.assert_called_once()
+
+
+class TestDeleted(DriverTestCase):
+    def test_the_destination_is_emptied_all_the_same(self):
+        novas = self.patch(NovaDriver, 'rollback_live_migration_at_source')
+        novas.side_effect = nova_exception.InstanceNotFound(instance_id='i')
+        self.driver.rollback_live_migration_at_source(
+            'context', self.instance, self.data
+        )
         novas.assert_called_once()
 
 

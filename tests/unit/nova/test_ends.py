@@ -15,6 +15,7 @@ from unittest import mock
 
 from sxm_openstack import exception
 from sxm_openstack.nova import ends as sxm_ends
+
 from tests.unit.nova import fakes
 
 _WHAT = ('context', 'instance', 'there', 'data')

@@ -20,6 +20,7 @@ from sxm_openstack import exception
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import progress
 from sxm_openstack.nova import events
+
 from tests.unit.nova import fakes
 
 Phase = engine_disk.DiskPhase

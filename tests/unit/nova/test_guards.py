@@ -13,13 +13,13 @@
 import unittest
 from unittest import mock
 
+import ddt
 from nova import exception as nova_exception
 from nova.virt.libvirt import driver as libvirt_driver
 
-import ddt
-
 from sxm_openstack import exception
 from sxm_openstack.nova import driver as sxm_driver
+
 from tests.unit.nova import fakes
 
 _GUARDED = (
@@ -51,9 +51,7 @@ class TestGuards(unittest.TestCase):
             libvirt_driver.LibvirtDriver, name, autospec=True
         ) as novas:
             novas.side_effect = lambda *_, **__: self.order.append('nova')
-            getattr(self.driver, name)(
-                *arguments, *self.rest.get(name, ())
-            )
+            getattr(self.driver, name)(*arguments, *self.rest.get(name, ()))
 
     rest = {
         '_hard_reboot': ('network', 'shares'),
@@ -65,8 +63,8 @@ class TestGuards(unittest.TestCase):
     @ddt.data(*_GUARDED, 'swap_volume')
     def test_settled_first(self, name):
         self.order = []
-        self.driver._moves.settle.side_effect = (
-            lambda *_: self.order.append('settle')
+        self.driver._moves.settle.side_effect = lambda *_: self.order.append(
+            'settle'
         )
         self.call(name)
         self.assertEqual(['settle', 'nova'], self.order)

@@ -17,6 +17,7 @@ import libvirt
 
 from sxm_openstack.nova import guest as sxm_guest
 from sxm_openstack.nova import session as sxm_session
+
 from tests.unit.nova import fakes
 
 _XML = """<domain><devices>
@@ -66,9 +67,7 @@ class TestMigrate(unittest.TestCase):
     def test_only_the_overlays_and_through_the_link(self):
         parameters, flags = self.migrate()
         self.assertEqual(['vda'], parameters['migrate_disks'])
-        self.assertEqual(
-            'unix:///run/sxm/disks.sock', parameters['disks_uri']
-        )
+        self.assertEqual('unix:///run/sxm/disks.sock', parameters['disks_uri'])
         wanted = (
             libvirt.VIR_MIGRATE_NON_SHARED_INC
             | libvirt.VIR_MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES
@@ -87,7 +86,9 @@ class TestMigrate(unittest.TestCase):
         self.move.source_paths.return_value['vdb'] = self.whole.path
         parameters, _ = self.migrate()
         self.assertEqual(['vda', 'vdb'], parameters['migrate_disks'])
-        self.assertNotIn(self.whole.handover_path, parameters['persistent_xml'])
+        self.assertNotIn(
+            self.whole.handover_path, parameters['persistent_xml']
+        )
         self.assertEqual(1, parameters['persistent_xml'].count('qcow2'))
 
     def test_parallel_connections(self):

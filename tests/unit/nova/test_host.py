@@ -21,6 +21,7 @@ from sxm_openstack.engine import journal as engine_journal
 from sxm_openstack.engine import ports
 from sxm_openstack.nova import host as sxm_host
 from sxm_openstack.nova import options
+
 from tests.unit.nova import fakes
 
 CONF = nova.conf.CONF
@@ -83,9 +84,7 @@ class TestRecover(HostTestCase):
         for state in (State.INCOMING, State.ABSENT):
             self.domain.now = state
             self.recover(Role.DESTINATION)
-            self.arrivals.restore.assert_called_with(
-                self.journal.read(SERVER)
-            )
+            self.arrivals.restore.assert_called_with(self.journal.read(SERVER))
         self.settler.begin.assert_not_called()
         self.settler.settle.assert_not_called()
 
@@ -120,9 +119,7 @@ class TestSessions(HostTestCase):
     def test_one_for_each_server(self):
         session = self.begin()
         self.assertIs(session, self.host.session(SERVER))
-        with self.assertRaisesRegex(
-            exception.PreCheckFailed, 'a second move'
-        ):
+        with self.assertRaisesRegex(exception.PreCheckFailed, 'a second move'):
             self.begin()
         self.host.end(SERVER)
         self.assertIsNone(self.host.session(SERVER))

@@ -21,6 +21,7 @@ from sxm_openstack import exception
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.nova import inventory
 from sxm_openstack.storage import image
+
 from tests.unit.nova import fakes
 
 _DISK = """
@@ -55,7 +56,7 @@ class TestRead(unittest.TestCase):
             path='', format='qcow2', size_bytes=1 << 30, allocated_bytes=77
         )
         patcher = mock.patch.object(
-            inventory.image, 'info', side_effect=lambda path: self.found
+            inventory.image, 'info', side_effect=lambda path, *_: self.found
         )
         patcher.start()
         self.addCleanup(patcher.stop)

@@ -13,6 +13,7 @@
 import unittest
 
 from sxm_openstack.nova import memory
+
 from tests.unit.nova import fakes
 
 

@@ -19,6 +19,7 @@ import nova.conf
 from sxm_openstack import exception
 from sxm_openstack.nova import options
 from sxm_openstack.nova import peer
+
 from tests.unit.nova import fakes
 
 CONF = nova.conf.CONF

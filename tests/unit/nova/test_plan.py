@@ -19,6 +19,7 @@ from sxm_openstack import exception
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.nova import options
 from sxm_openstack.nova import plan
+
 from tests.unit.nova import fakes
 
 CONF = nova.conf.CONF
@@ -52,9 +53,7 @@ class TestMake(unittest.TestCase):
         return {target: driver.name for target, driver in found.items()}
 
     def test_by_snapshot(self):
-        self.assertEqual(
-            {'vda': 'snapshot', 'vdb': 'snapshot'}, self.names()
-        )
+        self.assertEqual({'vda': 'snapshot', 'vdb': 'snapshot'}, self.names())
         self.assertEqual(3, plan.make('<domain/>', ()).copied)
 
     def test_a_driver_that_cannot(self):

@@ -18,6 +18,7 @@ from unittest import mock
 import libvirt
 
 from sxm_openstack.nova import reporter as sxm_reporter
+
 from tests.unit.nova import fakes
 
 

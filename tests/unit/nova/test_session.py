@@ -16,6 +16,7 @@ import unittest
 from sxm_openstack import exception
 from sxm_openstack.engine import ports
 from sxm_openstack.nova import session as sxm_session
+
 from tests.unit.nova import fakes
 
 State = ports.DomainState

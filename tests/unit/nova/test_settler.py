@@ -19,6 +19,7 @@ from sxm_openstack import exception
 from sxm_openstack.engine import journal as engine_journal
 from sxm_openstack.engine import ports
 from sxm_openstack.nova import settler as sxm_settler
+
 from tests.unit.nova import fakes
 
 State = ports.DomainState

@@ -113,9 +113,9 @@ class RPCTestCase(unittest.TestCase):
             allowed_remote_exmods=list(self.modules),
         )
         self.addCleanup(self.transport.cleanup)
-        self.serve('beta', destination.DestinationEndpoint(
-            self.sides, self._check
-        ))
+        self.serve(
+            'beta', destination.DestinationEndpoint(self.sides, self._check)
+        )
 
     def serve(self, host, *endpoints):
         server = messaging.get_rpc_server(
@@ -177,9 +177,7 @@ class TestCalls(RPCTestCase):
 
     def test_discard(self):
         self.assertIsNone(self.api().discard())
-        self.assertEqual(
-            [('discard', INSTANCE['uuid'])], self.sides.calls
-        )
+        self.assertEqual([('discard', INSTANCE['uuid'])], self.sides.calls)
 
     def test_who_may_ask(self):
         """Only what moves the server needs that it is being moved."""

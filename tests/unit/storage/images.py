@@ -35,9 +35,7 @@ def qemu_io(path: str, image_format: str, *commands: str) -> str:
 def write(path: str, image_format: str, block: int, value: int) -> None:
     """Fill a block."""
     offset = block * BLOCK_BYTES
-    qemu_io(
-        path, image_format, f'write -q -P {value} {offset} {BLOCK_BYTES}'
-    )
+    qemu_io(path, image_format, f'write -q -P {value} {offset} {BLOCK_BYTES}')
 
 
 def holds(path: str, image_format: str, block: int, value: int) -> bool:

@@ -148,8 +148,9 @@ class TestOverlays(StorageTestCase):
         self._create()
         self.assertTrue(self.storage.exists(self.top))
         self.assertFalse(self.storage.holds_data(self.top))
-        self.assertEqual(['disk', 'disk.sxm-overlay'],
-                         sorted(os.listdir(self.directory)))
+        self.assertEqual(
+            ['disk', 'disk.sxm-overlay'], sorted(os.listdir(self.directory))
+        )
 
     def test_an_empty_leftover_is_replaced(self):
         self._create()
@@ -172,6 +173,28 @@ class TestOverlays(StorageTestCase):
 
         with mock.patch.object(image, 'create_overlay', half):
             self.assertRaises(exception.MoveFailed, self._create)
+        self.assertEqual(['disk'], os.listdir(self.directory))
+
+    def test_its_name_survives_a_power_cut(self):
+        synced = []
+        real = os.fsync
+
+        def fsync(descriptor):
+            synced.append(os.readlink(f'/proc/self/fd/{descriptor}'))
+            real(descriptor)
+
+        with mock.patch.object(os, 'fsync', fsync):
+            self._create()
+        self.assertEqual([os.path.realpath(self.directory)], synced)
+
+    def test_what_a_crash_left_goes_too(self):
+        with open(f'{self.top}.sxm-new', 'wb') as stream:
+            stream.write(b'half')
+        self._create()
+        self.assertFalse(self.storage.holds_data(self.top))
+        with open(f'{self.top}.sxm-new', 'wb') as stream:
+            stream.write(b'half')
+        self.storage.remove(self.top)
         self.assertEqual(['disk'], os.listdir(self.directory))
 
     def test_remove_twice(self):

@@ -16,8 +16,8 @@ import json
 import os
 import subprocess
 import tempfile
-from unittest import mock
 import unittest
+from unittest import mock
 
 import ddt
 
@@ -83,9 +83,7 @@ class TestOverlay(ImageTestCase):
         base = images.make(self.path('base'), 'qcow2')
         top = self.overlay('top', base, 'qcow2')
         data = json.loads(
-            subprocess.check_output(
-                ['qemu-img', 'info', '--output=json', top]
-            )
+            subprocess.check_output(['qemu-img', 'info', '--output=json', top])
         )
         self.assertEqual(16384, data['cluster-size'])
         self.assertTrue(data['format-specific']['data']['extended-l2'])
