@@ -82,11 +82,13 @@ format: $(STAMPS)/tools ## correct the style of every Python file
 unit: $(STAMPS)/venv | $(RESULTS) ## unit tests
 	$(TOX) run -q -e py3
 
-.PHONY: contract functional e2e
+.PHONY: contract functional e2e failures operations
 contract: ## the same tests against the fakes and the real QEMU
 functional: ## two hosts with real QEMU and a writing guest
 e2e: ## a whole OpenStack on this machine
-contract functional e2e: $(STAMPS)/venv | $(RESULTS)
+failures: ## moves that are disturbed at every step (not part of make test)
+operations: ## formats, drivers, kills in OpenStack (not part of make test)
+contract functional e2e failures operations: $(STAMPS)/venv | $(RESULTS)
 	$(PYTHON) -m tests.run $@
 
 # ------------------------------------------------------- looking and measuring

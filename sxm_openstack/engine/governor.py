@@ -211,6 +211,7 @@ class Governor:
         self._calm_since_s: float | None = float('-inf')
         self._sure_at_s = float('-inf')
         self._look_until_s: float | None = None
+        self._met_the_end = False
         self.capacity_bytes_per_s = 0.0
         self.rate_bytes_per_s = self._bounded(self._budget)
 
@@ -276,6 +277,7 @@ class Governor:
             self._budget = self.capacity_bytes_per_s * _LOOK_FACTOR
             return
         if congestion > 1.0:
+            self._met_the_end = True
             if self._calm_since_s is not None:
                 self._budget = min(self._budget, now.carried)
             self._calm_since_s = None
@@ -291,6 +293,8 @@ class Governor:
 
     def _rise(self, now_s: float, congestion: float) -> float:
         """Ever faster while the link shows no end; parts per second."""
+        if not self._met_the_end:
+            return _RISE_MOST_PER_S * (1.0 - congestion)
         calm_s = 0.0
         if self._calm_since_s is not None:
             calm_s = now_s - self._calm_since_s

@@ -13,7 +13,9 @@
 """``compute_driver = sxm.SXMLibvirtDriver``: Nova's libvirt driver, and SXM.
 
 Thin on purpose: it tells :mod:`.host` what Nova asks for, and Nova what
-became of it.  Whatever is not about moving disks is Nova's own.
+became of it.  Whatever is not about moving disks is Nova's own.  Here is the
+source's half of a move; the destination's is in :mod:`.receiving`, and what
+else may not touch the disks meanwhile in :mod:`.guards`.
 """
 
 from collections.abc import Callable
@@ -34,12 +36,12 @@ from sxm_openstack.engine import journal as engine_journal
 from sxm_openstack.engine import ports
 from sxm_openstack.nova import ends as sxm_ends
 from sxm_openstack.nova import events
-from sxm_openstack.nova import guards
 from sxm_openstack.nova import guest as sxm_guest
 from sxm_openstack.nova import host as sxm_host
 from sxm_openstack.nova import options
 from sxm_openstack.nova import peer
 from sxm_openstack.nova import plan as sxm_plan
+from sxm_openstack.nova import receiving
 from sxm_openstack.nova import reporter as sxm_reporter
 from sxm_openstack.nova import session as sxm_session
 from sxm_openstack.rpc import destination as rpc_destination
@@ -48,7 +50,7 @@ CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
 
-class SXMLibvirtDriver(guards.GuardedDriver):
+class SXMLibvirtDriver(receiving.ReceivingDriver):
     """Block live migration by snapshot and synchronous mirror."""
 
     def __init__(self, virtapi: Any, read_only: bool = False) -> None:
@@ -69,15 +71,6 @@ class SXMLibvirtDriver(guards.GuardedDriver):
         self._moves.recover()
 
     # -- before the move --------------------------------------------------
-
-    def check_can_live_migrate_destination(
-        self, context: Any, instance: Any, *arguments: Any, **named: Any
-    ) -> Any:
-        data = super().check_can_live_migrate_destination(
-            context, instance, *arguments, **named
-        )
-        peer.mark(data)
-        return data
 
     def check_can_live_migrate_source(
         self,
@@ -306,97 +299,6 @@ class SXMLibvirtDriver(guards.GuardedDriver):
             )
         except nova_exception.InstanceNotFound:
             LOG.warning('The guest has gone', instance=instance)
-
-    # -- the move, destination --------------------------------------------
-
-    def pre_live_migration(
-        self,
-        context: Any,
-        instance: Any,
-        block_device_info: Any,
-        network_info: Any,
-        disk_info: Any,
-        migrate_data: Any,
-    ) -> Any:
-        result = super().pre_live_migration(
-            context,
-            instance,
-            block_device_info,
-            network_info,
-            disk_info,
-            migrate_data,
-        )
-        self._moves.arrivals.expect(instance.uuid, instance.host)
-        peer.mark(result)
-        return result
-
-    def post_live_migration_at_destination(
-        self,
-        context: Any,
-        instance: Any,
-        network_info: Any,
-        block_migration: bool = False,
-        block_device_info: Any = None,
-    ) -> None:
-        """Nothing of ours is raised: the guest runs here, whatever happens
-        to its overlays, and Nova has to record that."""
-        try:
-            super().post_live_migration_at_destination(
-                context,
-                instance,
-                network_info,
-                block_migration,
-                block_device_info,
-            )
-        finally:
-            self._flatten(context, instance)
-
-    def _flatten(self, context: Any, instance: Any) -> None:
-        try:
-            worker = self._moves.arrivals.arrived(instance.uuid)
-        except Exception:
-            LOG.exception('The disks are not flat yet', instance=instance)
-            return
-        if worker is None:
-            return
-        stages = events.Stages(
-            context, instance.uuid, _migration_of(context, instance), CONF.host
-        )
-        stages.begin(events.FLATTEN)
-        worker.join(CONF.sxm.flatten_timeout)
-        if not worker.is_alive():
-            stages.end()
-            return
-        LOG.warning('Folding goes on in the background', instance=instance)
-        threading.Thread(
-            target=_end_with, args=(worker, stages), daemon=True
-        ).start()
-
-    def rollback_live_migration_at_destination(
-        self, context: Any, instance: Any, *arguments: Any, **named: Any
-    ) -> None:
-        """Stop serving first; raises, and destroys nothing, if the guest
-        runs here."""
-        self._moves.arrivals.discard(instance.uuid)
-        super().rollback_live_migration_at_destination(
-            context, instance, *arguments, **named
-        )
-
-
-def _end_with(worker: threading.Thread, stages: events.Stages) -> None:
-    worker.join()
-    stages.end()
-
-
-def _migration_of(context: Any, instance: Any) -> str:
-    """UUID of the migration under way, for what is logged."""
-    try:
-        migration = objects.Migration.get_by_instance_and_status(
-            context, instance.uuid, 'running'
-        )
-    except nova_exception.NotFound:
-        return '-'
-    return str(migration.uuid)
 
 
 def _ask_peer(record: engine_journal.Record) -> ports.DomainState:

@@ -176,8 +176,7 @@ class Settler:
         if not any(os.path.exists(disk.path) for disk in record.disks):
             return True
         return (
-            not record.committed
-            and domain.state() is ports.DomainState.ABSENT
+            not record.committed and domain.state() is ports.DomainState.ABSENT
         )
 
     def _end_jobs(

@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import time
 
@@ -101,49 +100,6 @@ class TestMoves(base.CloudTestCase):
         server.act('unpause')
         self.cloud.wait('the end', lambda: server.show()['status'] == 'ACTIVE')
         self.assert_verified(server)
-
-    def test_command_line(self) -> None:
-        """What operators see, while it goes and afterwards."""
-        server, source = self.server, self.server.host
-        there = cloud_mod.other_host(source)
-        cli = self.cloud.lab.openstack
-        self.write_everywhere()
-        self.cloud.wait(
-            'something written',
-            lambda: (
-                server.guest.report().by_disk['vdb'].acked_bytes > 48 << 20
-            ),
-            240,
-        )
-        # Slow enough for two commands to look at it.
-        self.link('1mbps')
-        cli(
-            'server', 'migrate', '--live-migration', '--block-migration',
-            '--host', there, server.uuid,
-        )  # fmt: skip
-        server.wait_stage('sxm_disk_vd')
-        (listed,) = [
-            one
-            for one in cli(
-                'server', 'migration', 'list', '--server', server.uuid
-            )
-            if one['Status'] == 'running'
-        ]
-        # By UUID: by number, this client asks for the server of that name.
-        shown = cli('server', 'migration', 'show', server.uuid, listed['UUID'])
-        self.assertEqual('running', shown['status'])
-        self.assertGreater(shown['disk_total_bytes'], 0)
-        self.link('off')
-        self.assertEqual('completed', server.wait_end()['status'])
-        newest = cli('server', 'event', 'list', server.uuid)[0]
-        events = cli(
-            'server', 'event', 'show', server.uuid, newest['Request ID']
-        )
-        text = json.dumps(events)
-        for name in ('sxm_prepare', 'sxm_disk_vda', 'sxm_hand_over'):
-            self.assertIn(name, text)
-        self.assert_verified(server)
-        self.assert_at(server, there)
 
     # -- what was seen ----------------------------------------------------
 

@@ -68,7 +68,6 @@ class MoveTest(base.MoveCase):
         events = move.events()
         begun = [e.target for e in events if e.phase == 'copying']
         self.assertEqual({'hda', 'vda', 'vdb', 'vdc'}, set(begun))
-        self.assertEqual('hda', begun[0])
         self.assertEqual('vda', begun[-1])
         for target in ('vda', 'vdb', 'vdc'):
             self.assertLess(
@@ -134,5 +133,5 @@ class MoveTest(base.MoveCase):
         self.assertEqual('vda', slow['target'])
         self.assertLess(slow['rate_bytes_per_s'], 1.5 * (1 << 20))
         move.hurry()
-        self.assert_arrived(move, move.wait(60.0))
+        self.assert_arrived(move, move.wait(300.0))
         self.verify()

@@ -73,10 +73,16 @@ SUITES = {
             'functional',
             (
                 Group('tests/functional/transfer/test_*.py', 'compute1'),
-                Group('tests/functional/test_*.py'),
+                Group('tests/functional/test_move.py'),
             ),
         ),
+        Suite('failures', (Group('tests/functional/test_move_*.py'),)),
         Suite('e2e', (Group('tests/e2e/test_*.py'),), hosts_only=False),
+        Suite(
+            'operations',
+            (Group('tests/e2e/operations/test_*.py'),),
+            hosts_only=False,
+        ),
     )
 }
 

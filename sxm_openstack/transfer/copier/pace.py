@@ -21,8 +21,8 @@ REQUEST_MAX_BYTES = 1 << 20
 REQUEST_S = 0.02
 FLIGHT_MIN_BYTES = 1 << 20
 FLIGHT_MAX_BYTES = 16 << 20
-FLIGHT_S = 0.1
-BURST_S = 0.05
+FLIGHT_S = 0.3
+BURST_S = 0.1
 _SPAN_S = 0.5
 
 
@@ -75,9 +75,11 @@ class TokenBucket:
 class Flight:
     """Size of a request and of everything in flight, from what was seen.
 
-    What is in flight when the rate falls still goes out, and delays the
-    guest's writes: it is kept at a tenth of a second's worth above the
-    shortest time a request took.
+    The rate alone keeps little in flight while the link is free.  This bounds
+    what piles up in front of a link that is slower than the rate: it still
+    goes out when the rate falls, so it is kept at 0.3 s' worth above the
+    shortest time a request took.  Much less would hold the copy below its
+    rate where the guest's writes keep a queue standing.
     """
 
     def __init__(self, now: float) -> None:

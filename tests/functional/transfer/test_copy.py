@@ -243,9 +243,10 @@ class ControlTest(stack.StackCase):
         for rate in (4, 12, 2):
             copy.set_rate(rate * MIB)
             time.sleep(0.1)
-            found = self.sent_in(link, 2.0) / MIB
-            self.assertLess(found, 1.15 * rate + 0.1)
-            self.assertGreater(found, 0.7 * rate)
+            found = self.sent_in(link, 3.0) / MIB
+            self.assertLess(found, 1.1 * rate + 0.1)
+            # Below it only for want of processors.
+            self.assertGreater(found, 0.5 * rate)
             copy.progress()
         copy.set_rate(0)
         self.finish(copy)

@@ -26,6 +26,7 @@ from sxm_openstack.nova import driver as sxm_driver
 from sxm_openstack.nova import events
 from sxm_openstack.nova import options
 from sxm_openstack.nova import peer
+from sxm_openstack.nova import receiving
 from sxm_openstack.nova import session as sxm_session
 
 from tests.unit.nova import fakes
@@ -403,7 +404,7 @@ class TestDestination(DriverTestCase):
     def test_nova_does_not_wait_for_ever(self):
         worker = self.arrivals.arrived.return_value
         worker.is_alive.return_value = True
-        end_with = self.patch(sxm_driver, '_end_with')
+        end_with = self.patch(receiving, '_end_with')
         self.arrive()
         self.stages.end.assert_not_called()
         end_with.assert_called_once_with(worker, self.stages)

@@ -98,7 +98,7 @@ class TestEnds(unittest.TestCase):
     def test_success_is_not_undone_when_nova_fails_after_it(self):
         self.session.guest_is_at.return_value = 'destination'
         self.nova.post.side_effect = fakes.libvirt_error(1)
-        with self.assertRaises(Exception):  # noqa: B017
+        with self.assertRaises(Exception):  # noqa: B017,H202
             self.ends.failed(*_WHAT)
         self.nova.recover.assert_not_called()
         self.assertTrue(self.ends.nova_failed)

@@ -43,7 +43,7 @@ class TokenBucketTest(unittest.TestCase):
     def test_time_without_use_is_not_saved_up(self):
         bucket = pace.TokenBucket(MIB, 0.0)
         sent = self.run_for(bucket, 1000.0, 1.0, 4 * KIB)
-        self.assertLess(sent, 1.1 * MIB)
+        self.assertLess(sent, 1.15 * MIB)
 
     def test_new_rate_counts_at_once(self):
         bucket = pace.TokenBucket(64 * KIB, 0.0)
@@ -98,15 +98,15 @@ class FlightTest(unittest.TestCase):
         flight, now = self.flight(30 * MIB, 0.01)
         self.assertEqual(512 * KIB, flight.request_bytes(now, 0))
 
-    def test_a_tenth_of_a_second_is_in_flight(self):
-        flight, now = self.flight(40 * MIB, 0.001)
+    def test_a_third_of_a_second_may_be_in_flight(self):
+        flight, now = self.flight(20 * MIB, 0.001)
         limit = flight.limit_bytes(now, 0)
-        self.assertAlmostEqual(4 * MIB, limit, delta=MIB / 2)
+        self.assertAlmostEqual(6 * MIB, limit, delta=MIB / 2)
 
     def test_more_on_a_long_link(self):
-        flight, now = self.flight(40 * MIB, 0.2)
+        flight, now = self.flight(20 * MIB, 0.2)
         limit = flight.limit_bytes(now, 0)
-        self.assertAlmostEqual(12 * MIB, limit, delta=MIB)
+        self.assertAlmostEqual(10 * MIB, limit, delta=MIB)
 
     def test_bounds(self):
         flight, now = self.flight(2000 * MIB, 0.001)
@@ -116,7 +116,7 @@ class FlightTest(unittest.TestCase):
 
     def test_rate_bounds_what_is_in_flight(self):
         flight, now = self.flight(100 * MIB, 0.001)
-        self.assertLess(flight.limit_bytes(now, 5 * MIB), MIB)
+        self.assertLess(flight.limit_bytes(now, 5 * MIB), 1.6 * MIB)
         self.assertEqual(128 * KIB, flight.limit_bytes(now, 100 * KIB))
 
     def test_old_times_are_forgotten(self):
