@@ -129,7 +129,7 @@ class Server:
             ),
         )
 
-    def wait_end(self, timeout_s: float = 420.0) -> Json:
+    def wait_end(self, timeout_s: float = 900.0) -> Json:
         """Wait for the end of the newest migration; its record.
 
         The server has no task any more either.
@@ -145,7 +145,7 @@ class Server:
         )
         return self.migration()
 
-    def wait_stage(self, name: str, timeout_s: float = 240.0) -> None:
+    def wait_stage(self, name: str, timeout_s: float = 600.0) -> None:
         """Wait until a stage has begun.
 
         :param name: or the beginning of it, ``sxm_disk``.

@@ -23,17 +23,6 @@ from tests.e2e import stops
 class TestCuts(stops.StopCase):
     """Things that happen to a host, a link or a server meanwhile."""
 
-    def test_force_complete_while_memory_goes(self) -> None:
-        number = self.begin('40mbps', 'sxm_hand_over')
-        self.link('2mbps')
-        self.server.wait_stage('sxm_memory')
-        self.request(number, 'POST', '/action')
-        self.link('off')
-        self.assertEqual('completed', self.server.wait_end()['status'])
-        self.assertEqual('ACTIVE', self.server.show()['status'])
-        self.assert_at(self.server, self.there)
-        self.assert_verified(self.server)
-
     def test_the_link_dies(self) -> None:
         """Trap 4: no ERROR, nothing left there, and the reason is named."""
         self.begin('20mbps', 'sxm_disk_vdb')
@@ -44,29 +33,6 @@ class TestCuts(stops.StopCase):
         self.assertLess(stats.worst_write_latency_s, 20)
         self.assert_named('sxm_disk_vdb', 'link', self.source)
         self.assert_stayed('failed')
-
-    def test_delete_while_disks_are_copied(self) -> None:
-        other = self.cloud.boot('deleted', self.source)
-        self.addCleanup(other.delete)
-        other.guest.write('vdb', 'sequential', 65536, span=64 << 20)
-        self.cloud.wait(
-            'something written',
-            lambda: other.guest.report().by_disk['vdb'].acked_bytes > 48 << 20,
-            240,
-        )
-        self.link('5mbps')
-        other.migrate(self.there)
-        other.wait_stage('sxm_disk_vdb')
-        other.delete()
-        for host in (self.source, self.there):
-            self.cloud.wait(
-                f'end of what {host} had of it',
-                lambda host=host: (
-                    not other.files(host) and not other.domain_xml(host)
-                ),
-                240,
-            )
-            self.assert_no_traces(other, host)
 
     def test_nova_compute_is_killed_on_the_source(self) -> None:
         """Trap 1: the overlays are folded before Nova touches the server."""
