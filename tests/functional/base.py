@@ -72,7 +72,9 @@ class MoveCase(unittest.TestCase):
         """The class's guest; another one if a test has broken it."""
         cls = type(self)
         guest = cls._guest
-        if guest is not None and not guest.is_as_left:
+        if guest is not None and not (
+            guest.is_as_left and guest.tops() == self.ordinary_files()
+        ):
             guest.destroy()
             cls._guest = guest = None
         if guest is None:

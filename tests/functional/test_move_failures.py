@@ -275,7 +275,7 @@ class AbortTest(FailureCase):
 FAULTS = (
     ('destination.prepare', 'before', 1, 'prepare-destination'),
     ('destination.prepare', 'after', 1, 'prepare-destination'),
-    ('transfer.connect', 'after', 1, 'prepare-destination'),
+    ('transfer.connect', 'before', 1, 'prepare-destination'),
     ('overlays.create_overlay', 'before', 1, 'mirror-disk'),
     ('overlays.create_overlay', 'after', 2, 'mirror-disk'),
     ('domain.snapshot', 'before', 1, 'mirror-disk'),
@@ -284,7 +284,7 @@ FAULTS = (
     ('domain.start_mirror', 'after', 1, 'mirror-disk'),
     ('domain.wait_mirror_ready', 'after', 2, 'mirror-disk'),
     ('transfer.start_copy', 'before', 1, 'copy-base'),
-    ('transfer.start_copy', 'after', 2, 'copy-base'),
+    ('transfer.start_copy', 'before', 2, 'copy-base'),
     ('destination.digests', 'before', 1, 'verify-base'),
     ('domain.hand_over', 'before', 1, 'hand-over'),
     ('domain.hand_over', 'after', 1, 'hand-over'),
@@ -296,7 +296,10 @@ FAULTS = (
     ('destination.hand_over', 'before', 1, 'hand-over'),
     ('destination.hand_over', 'after', 1, 'hand-over'),
 )
-"""Call, before or after it, which one, and the step that it belongs to."""
+"""Call, before or after it, which one, and the step that it belongs to.
+
+None is after a call that returns what it started: nobody could end that.
+"""
 
 
 class StepTest(FailureCase):
