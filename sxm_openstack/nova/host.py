@@ -14,6 +14,7 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import contextlib
 import threading
 
 import nova.conf
@@ -57,6 +58,7 @@ class MoveHost:
         self._libvirt = libvirt
         self._lock = threading.Lock()
         self._sessions: dict[str, sxm_session.Session] = {}
+        self._held: dict[str, contextlib.ExitStack] = {}
         self._cut_short: dict[str, str] = {}
         self._journal = engine_journal.Journal(CONF.sxm.state_dir)
         self._settler = sxm_settler.Settler(
@@ -117,6 +119,9 @@ class MoveHost:
         with self._lock:
             if server in self._sessions:
                 raise _busy(server, 'a second move')
+            held = contextlib.ExitStack()
+            held.enter_context(self._journal.hold(server))
+            self._held[server] = held
             self._cut_short.pop(server, None)
             self._sessions[server] = session
         return session
@@ -128,8 +133,9 @@ class MoveHost:
         """
         with self._lock:
             session = self._sessions.pop(server, None)
-        if session is None:
-            return
+            if session is None:
+                return
+            self._held.pop(server).close()
         record = self._journal.read(server)
         if record is not None and not record.committed:
             self._settler.begin(server)
