@@ -148,7 +148,13 @@ class LibvirtDomain:
         except KeyError as error:
             raise self._no_disk(error.args[0]) from error
 
-    def start_mirror(self, target: str, socket: str, export: str) -> None:
+    def start_mirror(
+        self,
+        target: str,
+        socket: str,
+        export: str,
+        rate_bytes_per_s: int = 0,
+    ) -> None:
         """Start a shallow, synchronously writing copy of the top overlay.
 
         QEMU connects inside this call and the guest's devices stand still
@@ -172,7 +178,10 @@ class LibvirtDomain:
             self._watches[target] = watch
             try:
                 domain.blockCopy(
-                    target, xml.mirror_xml(socket, export), {}, _MIRROR_FLAGS
+                    target,
+                    xml.mirror_xml(socket, export),
+                    _limits(rate_bytes_per_s),
+                    _MIRROR_FLAGS,
                 )
             except BaseException:
                 self._forget(target)
@@ -398,3 +407,11 @@ class LibvirtDomain:
         disk: str | None = None,
     ) -> contextlib.AbstractContextManager[None]:
         return errors.translated(doing, failure, host=self._host, disk=disk)
+
+
+def _limits(rate_bytes_per_s: int) -> dict[str, int]:
+    """Parameters of a block copy; QEMU holds back what it copies in the
+    background, and never the guest's own writes."""
+    if not rate_bytes_per_s:
+        return {}
+    return {libvirt.VIR_DOMAIN_BLOCK_COPY_BANDWIDTH: rate_bytes_per_s}

@@ -26,6 +26,7 @@ from sxm_openstack.mirror import copy
 from sxm_openstack.mirror import handover
 from sxm_openstack.mirror import move as mirror_move
 from sxm_openstack.mirror import prepare
+from sxm_openstack.mirror import recovery
 from sxm_openstack.mirror import verify
 
 LOG = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ class SourceMove:
             move.control,
             move.host,
             move.clock,
+            recovery.LinkRecovery(move),
         )
 
     def run(self) -> None:

@@ -41,6 +41,7 @@ class VerifyBase(engine_step.Step):
     """
 
     name = 'verify-base'
+    resumable = True
 
     def __init__(
         self,

@@ -68,6 +68,7 @@ def settings() -> move.Settings:
         verify_percent=CONF.sxm.verify_sample_percent,
         verify_seed=secrets.token_hex(8),
         storage_timeout_s=CONF.sxm.storage_timeout,
+        link_timeout_s=CONF.sxm.link_timeout,
         job_timeout_s=CONF.sxm.handover_timeout,
     )
 

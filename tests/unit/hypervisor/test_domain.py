@@ -71,6 +71,14 @@ class Case(unittest.TestCase):
 
 
 class TestMirror(Case):
+    def test_no_limit(self) -> None:
+        self.start()
+        self.assertEqual({}, self.virt.copy_parameters)
+
+    def test_limit(self) -> None:
+        self.domain.start_mirror('vda', NBD, 'vda', 1_000_000)
+        self.assertEqual({'bandwidth': 1_000_000}, self.virt.copy_parameters)
+
     def test_failed_event(self) -> None:
         self.start()
         self.vanish(fake_libvirt.FAILED)
