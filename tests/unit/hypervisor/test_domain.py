@@ -27,6 +27,7 @@ from sxm_openstack.engine import ports
 from sxm_openstack.hypervisor import blockjob
 from sxm_openstack.hypervisor import domain as hypervisor_domain
 from sxm_openstack.hypervisor import greeting
+from sxm_openstack.hypervisor import pause
 
 from tests.fakes import libvirt as fake_libvirt
 
@@ -436,7 +437,7 @@ class TestPaused(Case):
             fake_libvirt.error(libvirt.VIR_ERR_OPERATION_FAILED, 'no space')
         ]
         with (
-            mock.patch.object(hypervisor_domain, '_RESUME_TIMEOUT_S', 0.0),
+            mock.patch.object(pause, '_RESUME_TIMEOUT_S', 0.0),
             self.assertRaisesRegex(
                 exception.NeedsOperator, 'no space.*virsh resume'
             ) as caught,
