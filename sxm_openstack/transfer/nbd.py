@@ -138,6 +138,16 @@ class NBDTransfer:
         relay_client.start_relay('connect', self._directory, config)
         return relay_client.RelayLink(self._directory, channels)
 
+    def is_reachable(self, endpoint: ports.Endpoint) -> bool:
+        """See :meth:`.ports.Transfer.is_reachable`."""
+        try:
+            self._try(endpoint)
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+        return True
+
     def start_copy(
         self,
         disk: engine_disk.Disk,
@@ -191,11 +201,8 @@ class NBDTransfer:
             )
 
     def _check_peer(self, endpoint: ports.Endpoint) -> None:
-        address = (endpoint.address, endpoint.port)
         try:
-            sockets.create_connection(
-                address, timeout=self._watchdog_timeout_s
-            ).close()
+            self._try(endpoint)
         except OSError as error:
             raise exception.PeerUnreachable(
                 f'{endpoint.address} port {endpoint.port} does not accept '
@@ -203,3 +210,13 @@ class NBDTransfer:
                 remedy='Check the migration network and the firewall of the '
                 'destination.',
             ) from error
+
+    def _try(self, endpoint: ports.Endpoint) -> None:
+        """Open a connection and close it again.
+
+        :raises OSError: that did not work.
+        """
+        sockets.create_connection(
+            (endpoint.address, endpoint.port),
+            timeout=self._watchdog_timeout_s,
+        ).close()
