@@ -19,7 +19,6 @@ import typing
 
 from tests.functional import base
 from tests.functional import guests
-from tests.functional import parts
 from tests.functional import world as world_mod
 
 PLAN = guests.Plan(
@@ -53,8 +52,8 @@ instances_path = {guests.INSTANCES}
 connection_uri = qemu:///system
 [sxm]
 my_migration_address = {host.migration_address}
-state_dir = {parts.STATE_DIR}
-runtime_dir = {parts.RUNTIME_DIR}
+state_dir = {guests.STATE_DIR}
+runtime_dir = {guests.RUNTIME_DIR}
 """,
             )
 
