@@ -19,8 +19,6 @@ else may not touch the disks meanwhile in :mod:`.guards`.
 """
 
 from collections.abc import Callable
-from collections.abc import Iterator
-import contextlib
 import threading
 from typing import Any
 
@@ -32,8 +30,11 @@ from nova.virt import driver as virt_driver
 from oslo_log import log as logging
 
 from sxm_openstack import exception
+from sxm_openstack.engine import checks
+from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import journal as engine_journal
 from sxm_openstack.engine import ports
+from sxm_openstack.nova import checks as sxm_checks
 from sxm_openstack.nova import ends as sxm_ends
 from sxm_openstack.nova import events
 from sxm_openstack.nova import finishing
@@ -83,15 +84,35 @@ class SXMLibvirtDriver(receiving.ReceivingDriver):
         dest_check_data: Any,
         block_device_info: Any = None,
     ) -> Any:
-        with _as_pre_check():
+        with sxm_checks.as_pre_check():
             self._moves.settle(instance.uuid, 'a migration')
         result = super().check_can_live_migrate_source(
             context, instance, dest_check_data, block_device_info
         )
         if result.block_migration:
-            with _as_pre_check():
-                self._plan(instance, block_device_info, result)
+            with sxm_checks.as_pre_check():
+                self._check(instance, block_device_info, result)
         return result
+
+    def _check(
+        self, instance: Any, block_device_info: Any, migrate_data: Any
+    ) -> None:
+        """One report of everything that could stand in the way.
+
+        :raises PreCheckFailed: something does.
+        """
+        there = sxm_checks.take(migrate_data)
+        disks: tuple[engine_disk.Disk, ...] = ()
+        trouble: tuple[checks.Check, ...] = ()
+        try:
+            found = self._plan(instance, block_device_info, migrate_data)
+        except exception.PreCheckFailed as error:
+            trouble = (checks.of_error('server', error),)
+        else:
+            if found is None:
+                return
+            disks = found.disks
+        self._moves.check(instance.uuid, disks, there, trouble)
 
     def _plan(
         self, instance: Any, block_device_info: Any, migrate_data: Any
@@ -318,14 +339,3 @@ def _ask_peer(record: engine_journal.Record) -> ports.DomainState:
         # It was deleted meanwhile: it runs nowhere.
         return ports.DomainState.ABSENT
     return peer.connect(context, instance, record.peer).state()
-
-
-@contextlib.contextmanager
-def _as_pre_check() -> Iterator[None]:
-    """Our refusals in the form that Nova's API shows."""
-    try:
-        yield
-    except exception.SXMError as error:
-        raise nova_exception.MigrationPreCheckError(
-            reason=str(error)
-        ) from error

@@ -23,6 +23,7 @@ from nova.virt.libvirt import host as libvirt_host
 from oslo_log import log as logging
 
 from sxm_openstack import exception
+from sxm_openstack.engine import checks as engine_checks
 from sxm_openstack.engine import clock
 from sxm_openstack.engine import control
 from sxm_openstack.engine import disk as engine_disk
@@ -32,9 +33,11 @@ from sxm_openstack.engine import progress
 from sxm_openstack.hypervisor import domain as hypervisor_domain
 from sxm_openstack.mirror import base as mirror_base
 from sxm_openstack.mirror import destination
+from sxm_openstack.mirror import facts as mirror_facts
 from sxm_openstack.mirror import move as mirror_move
 from sxm_openstack.mirror import source
 from sxm_openstack.nova import arrivals
+from sxm_openstack.nova import checks
 from sxm_openstack.nova import options
 from sxm_openstack.nova import session as sxm_session
 from sxm_openstack.nova import settler as sxm_settler
@@ -81,6 +84,35 @@ class MoveHost:
         return hypervisor_domain.LibvirtDomain(
             self._libvirt.get_connection, server, host=CONF.host
         )
+
+    # -- before a move ----------------------------------------------------
+
+    def facts(self, server: str = '') -> mirror_facts.Facts:
+        """This host as it is now; see :func:`.checks.facts`."""
+        return checks.facts(
+            self._libvirt.get_connection, self._journal, server
+        )
+
+    def check(
+        self,
+        server: str,
+        disks: Sequence[engine_disk.Disk],
+        there: mirror_facts.Facts | None,
+        trouble: Sequence[engine_checks.Check],
+    ) -> None:
+        """Look at everything that a move away from here needs.
+
+        :param there: the destination, if it reports on itself.
+        :param trouble: what was found to be wrong already.
+        :raises PreCheckFailed: something failed; nothing was changed.
+        """
+        found = (
+            *trouble,
+            *checks.of_pair(self.facts(), there),
+            *checks.of_server(there, disks, self.domain(server).live_xml()),
+        )
+        checks.log(server, found)
+        engine_checks.require(found)
 
     # -- moves away from here ---------------------------------------------
 

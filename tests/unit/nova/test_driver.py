@@ -23,6 +23,8 @@ import nova.conf
 from nova.virt.libvirt import driver as libvirt_driver
 
 from sxm_openstack import exception
+from sxm_openstack.engine import checks
+from sxm_openstack.nova import checks as sxm_checks
 from sxm_openstack.nova import driver as sxm_driver
 from sxm_openstack.nova import events
 from sxm_openstack.nova import options
@@ -30,6 +32,7 @@ from sxm_openstack.nova import peer
 from sxm_openstack.nova import receiving
 from sxm_openstack.nova import session as sxm_session
 
+from tests.unit.mirror import test_pair
 from tests.unit.nova import fakes
 
 CONF = nova.conf.CONF
@@ -51,6 +54,7 @@ class DriverTestCase(unittest.TestCase):
         self.driver._moves.session.return_value = None
         self.driver._moves.take_cut_short.return_value = None
         self.driver._moves.gone.return_value = {}
+        self.driver._moves.facts.return_value = test_pair.THERE
         self.driver._reporters = {}
         self.driver._manager = mock.Mock()
         self.driver.active_migrations = {}
@@ -79,6 +83,10 @@ class TestPreCheck(DriverTestCase):
         )
         self.novas.side_effect = lambda *arguments: self.data
         peer.mark(self.data)
+        self.made = self.driver._moves.check
+        self.made.side_effect = lambda server, disks, there, trouble: (
+            checks.require(trouble)
+        )
 
     def check(self):
         return self.driver.check_can_live_migrate_source(
@@ -94,6 +102,24 @@ class TestPreCheck(DriverTestCase):
     def test_a_server_that_can_go(self):
         self.assertIs(self.data, self.check())
         self.make.assert_called_once()
+
+    def test_one_report_of_everything(self):
+        sxm_checks.attach(self.data, test_pair.THERE)
+        self.make.return_value.disks = (fakes.disk(),)
+        self.check()
+        self.made.assert_called_once_with(
+            fakes.SERVER, (fakes.disk(),), test_pair.THERE, ()
+        )
+
+    def test_what_the_report_says_is_what_the_api_shows(self):
+        self.made.side_effect = exception.PreCheckFailed('space: 3 MiB')
+        self.assert_refused('space: 3 MiB')
+
+    def test_a_server_that_goes_by_nova_is_not_looked_at(self):
+        CONF.set_override('fallback', ['nova'], 'sxm')
+        self.make.side_effect = exception.UnsupportedServer('vda: LUKS')
+        self.check()
+        self.made.assert_not_called()
 
     def test_without_block_migration_nova_decides_alone(self):
         self.data.block_migration = False
@@ -141,6 +167,28 @@ class TestMarks(DriverTestCase):
             'context', self.instance, {}, {}
         )
         peer.require_mark(data)
+        self.driver._moves.facts.assert_called_once_with(fakes.SERVER)
+        self.assertEqual(test_pair.THERE, sxm_checks.take(data))
+
+    def check_there(self):
+        self.patch(
+            NovaDriver, 'check_can_live_migrate_destination', autospec=True
+        ).return_value = self.data
+        return self.driver.check_can_live_migrate_destination(
+            'context', self.instance, {}, {}
+        )
+
+    def test_without_block_migration_nothing_is_looked_at(self):
+        self.data.block_migration = False
+        self.assertIsNone(sxm_checks.take(self.check_there()))
+        self.driver._moves.facts.assert_not_called()
+
+    def test_a_destination_that_cannot_look_at_itself(self):
+        self.driver._moves.facts.side_effect = exception.Retryable('libvirtd')
+        with self.assertRaisesRegex(
+            nova_exception.MigrationPreCheckError, 'libvirtd'
+        ):
+            self.check_there()
 
     def test_the_preparation_of_the_destination(self):
         self.patch(
