@@ -59,6 +59,8 @@ def finish(manager: Any, server: str, dest: str) -> bool:
 
 def _finish(manager: Any, context: Any, instance: Any, dest: str) -> None:
     try:
+        # What the end of a migration gives back is not known yet.
+        manager.update_available_resource(context, startup=True)
         manager._post_live_migration(
             context,
             instance,

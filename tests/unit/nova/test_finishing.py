@@ -87,6 +87,10 @@ class TestFinish(unittest.TestCase):
         """Also of one that an earlier start could not end."""
         self.status = status
         self.assertTrue(self.finish())
+        self.assertEqual(
+            ['update_available_resource', '_post_live_migration'],
+            [call[0] for call in self.manager.method_calls],
+        )
         call = self.manager._post_live_migration.call_args
         self.assertEqual((self.instance, 'there'), call.args[1:])
         data = call.kwargs['migrate_data']
