@@ -37,6 +37,7 @@ from sxm_openstack.engine import ports
 from sxm_openstack.hypervisor import connection as hypervisor_connection
 from sxm_openstack.hypervisor import domain as hypervisor_domain
 from sxm_openstack.mirror import destination
+from sxm_openstack.nova import settler as sxm_settler
 from sxm_openstack.storage import drivers as storage_drivers
 
 from tests.functional import departure
@@ -116,6 +117,13 @@ class Agent:
         self._lock = threading.Lock()
         self._arrivals: dict[str, destination.DestinationMove] = {}
         self._departures: dict[str, departure.Departure] = {}
+        self._settler = sxm_settler.Settler(
+            self._journal,
+            self._domain,
+            lambda runtime: parts.transfer().cleanup(runtime),
+            self._ask_peer,
+            host,
+        )
 
     def ping(self) -> str:
         return self._host
@@ -124,6 +132,16 @@ class Agent:
         return hypervisor_domain.LibvirtDomain(
             self._connection.get, server, host=self._host
         )
+
+    def _ask_peer(self, record: engine_journal.Record) -> ports.DomainState:
+        path = str(self._sockets / f'{record.peer}.sock')
+        return RemoteDestination(path, record.server, self._host).state()
+
+    def settle(self, server: str, timeout_s: float = 60.0) -> None:
+        """What nova-compute does about a server when it starts."""
+        with self._lock:
+            self._arrivals.pop(server, None)
+        self._settler.settle(server, 'the next start', timeout_s)
 
     # -- destination -----------------------------------------------------
 

@@ -112,9 +112,11 @@ class Departure:
     ) -> None:
         self._host = host
         self._order = order
-        self._destination = destination
         self._journal = journal
         self._faults = [faults_mod.Fault(**each) for each in order.faults]
+        self._destination = faults_mod.Faulty(
+            destination, 'destination', self._faults
+        )
         self._domain = hypervisor_domain.LibvirtDomain(
             lambda: faults_mod.FaultyConnection(connect(), self._faults),
             order.server,
@@ -301,7 +303,7 @@ class Departure:
             peer=self._order.peer,
             disks=tuple(disks),
             domain=faulty(self._domain, 'domain'),
-            destination=faulty(self._destination, 'destination'),
+            destination=typing.cast('ports.Destination', self._destination),
             transfer=faulty(
                 parts.transfer(self._order.transfer).source(runtime),
                 'transfer',
