@@ -10,12 +10,16 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Take a move up again after its link was lost.
+"""Take a move up again after its link, or the other end of it, was lost.
 
 The watchdog closes a link on which nothing moves, so the guest goes on by
 itself on the source.  Its writes are in the overlays there, and what was
 copied of the frozen bases stays good.  Once the destination answers again,
 each overlay is sent as it is by then, and the copies go on where they were.
+
+The same puts right what else may pass: a connection that was reset, a server
+or a relay that was killed.  A destination that is full or broken fails again
+without having got any further, and that ends the move.
 """
 
 import logging
@@ -29,6 +33,8 @@ LOG = logging.getLogger(__name__)
 
 _AGAIN_AFTER_S = 2.0
 _POLL_S = 0.1
+_FURTHER_BYTES = 16 << 20
+"""More than may be on its way when something fails."""
 
 
 class LinkRecovery:
@@ -40,18 +46,17 @@ class LinkRecovery:
     def __init__(self, move: mirror_move.Move) -> None:
         self._move = move
         self._lost: list[engine_disk.Disk] = []
+        self._enough_bytes = 0
 
     def __call__(self, error: Exception) -> bool:
         """Wait for the link, and mirror again what was mirrored.
 
-        :returns: false if something else than the link has failed.
+        :returns: false if it is not the link, or would fail again.
         :raises LinkStalled: it did not come back in time.
         :raises Aborted: an operator asked for it meanwhile.
         """
         move = self._move
-        if not isinstance(error, exception.LinkStalled):
-            return False
-        if not move.settings.link_timeout_s:
+        if not move.settings.link_timeout_s or not self._may_pass(error):
             return False
         phases = {disk.target: disk.phase for disk in move.progress.disks()}
         self._let_go(error)
@@ -62,14 +67,26 @@ class LinkRecovery:
             except exception.LinkStalled as again:
                 self._let_go(again)
         move.progress.mark('link-back')
-        LOG.info('The link to %s is back: the move goes on', move.peer)
+        LOG.info('The move to %s goes on', move.peer)
         return True
 
-    def _let_go(self, error: exception.LinkStalled) -> None:
+    def _may_pass(self, error: Exception) -> bool:
+        """Whether it is the link; if only perhaps, then once without any
+        progress in between."""
+        if isinstance(error, exception.LinkStalled):
+            return True
+        if not isinstance(
+            error, exception.MirrorFailed | exception.CopyFailed
+        ):
+            return False
+        _total, done = self._move.progress.totals()
+        got_further = done >= self._enough_bytes
+        self._enough_bytes = max(self._enough_bytes, done + _FURTHER_BYTES)
+        return got_further
+
+    def _let_go(self, error: Exception) -> None:
         move = self._move
-        LOG.warning(
-            '%s: the guest goes on here alone; waiting for the link', error
-        )
+        LOG.warning('The guest goes on here alone for now: %s', error)
         move.progress.mark('link-lost')
         for disk in move.mirrored:
             self._keep_count(disk)

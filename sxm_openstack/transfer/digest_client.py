@@ -19,6 +19,7 @@ import json
 import pathlib
 
 from sxm_openstack import exception
+from sxm_openstack.engine import content
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.transfer import export
 from sxm_openstack.transfer import process
@@ -27,16 +28,21 @@ from sxm_openstack.transfer import program
 
 @contextlib.contextmanager
 def read_only(
-    storage_daemon: str, directory: pathlib.Path, disk: engine_disk.Disk
+    storage_daemon: str,
+    directory: pathlib.Path,
+    disk: engine_disk.Disk,
+    view: content.View,
 ) -> Iterator[export.Export]:
-    """Serve the disk's ordinary file for as long as it is read."""
-    served = export.serve_base(
-        storage_daemon,
-        directory,
-        disk,
-        f'{disk.target}.digest',
-        writable=False,
-    )
+    """Serve a disk for as long as it is read."""
+    name = f'{disk.target}.digest'
+    if view is content.View.HANDED_OVER:
+        served = export.serve_handed_over(
+            storage_daemon, directory, disk, name
+        )
+    else:
+        served = export.serve_base(
+            storage_daemon, directory, disk, name, writable=False
+        )
     try:
         yield served
     finally:
@@ -48,10 +54,13 @@ def digests(
     served: export.Export,
     disk: engine_disk.Disk,
     chunk_bytes: int,
+    chunks: Sequence[int] | None = None,
 ) -> Sequence[str]:
     """Digest of each chunk of the disk, in order; blocks until all are read.
 
     What an image has beyond the size of the disk is left out.
+
+    :param chunks: indices of those that are wanted, in order.
 
     :raises VerifyFailed: it could not be read to its end.
     """
@@ -71,6 +80,7 @@ def digests(
                 'export': served.export,
                 'size_bytes': disk.size_bytes,
                 'chunk_bytes': chunk_bytes,
+                'chunks': None if chunks is None else list(chunks),
             },
             stdin,
         )
@@ -85,7 +95,8 @@ def digests(
     child.stop()
     error = error or child.log_tail()
     child.forget()
-    if len(found) != -(-disk.size_bytes // chunk_bytes):
+    wanted = content.number_of_chunks(disk.size_bytes, chunk_bytes)
+    if len(found) != (wanted if chunks is None else len(chunks)):
         raise exception.VerifyFailed(
             f'The base {disk.path} could not be read to its end: {error}',
             disk=disk.target,

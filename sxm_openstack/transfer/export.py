@@ -87,8 +87,27 @@ def overlay_image(
     return Image(name, disk.target, [below, *nodes], writable=True)
 
 
+def handed_over_image(
+    disk: engine_disk.Disk, name: str, *, direct: bool = True
+) -> Image:
+    """The move's overlay on the ordinary file, to be read alone."""
+    below = _file_nodes(
+        disk.path, disk.format, writable=False, direct=direct, prefix='base-'
+    )
+    nodes = _file_nodes(
+        disk.overlay_path, 'qcow2', writable=False, direct=direct
+    )
+    nodes[-1]['backing'] = below[-1]['node-name']
+    return Image(name, disk.target, [*below, *nodes], writable=False)
+
+
 def _file_nodes(
-    path: str, image_format: str, *, writable: bool, direct: bool
+    path: str,
+    image_format: str,
+    *,
+    writable: bool,
+    direct: bool,
+    prefix: str = '',
 ) -> list[Node]:
     common = {
         'read-only': not writable,
@@ -97,15 +116,15 @@ def _file_nodes(
     }
     file = {
         'driver': 'file',
-        'node-name': 'file',
+        'node-name': f'{prefix}file',
         'filename': path,
         'aio': 'native' if direct else 'threads',
         **common,
     }
     image = {
         'driver': image_format,
-        'node-name': 'image',
-        'file': 'file',
+        'node-name': f'{prefix}image',
+        'file': f'{prefix}file',
         **common,
     }
     return [file, image]
@@ -225,6 +244,18 @@ def serve_overlay(
         directory,
         overlay_image(disk, name),
         overlay_image(disk, name, direct=False),
+    )
+
+
+def serve_handed_over(
+    program: str, directory: pathlib.Path, disk: engine_disk.Disk, name: str
+) -> Export:
+    """Serve the disk as it was handed over; see :func:`_serve`."""
+    return _serve(
+        program,
+        directory,
+        handed_over_image(disk, name),
+        handed_over_image(disk, name, direct=False),
     )
 
 

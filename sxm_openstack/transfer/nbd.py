@@ -18,6 +18,7 @@ import pathlib
 import socket as sockets
 
 from sxm_openstack import exception
+from sxm_openstack.engine import content
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import ports
 from sxm_openstack.transfer import base
@@ -186,18 +187,19 @@ class NBDTransfer:
             raise
 
     def digests(
-        self, disk: engine_disk.Disk, chunk_bytes: int
+        self,
+        disk: engine_disk.Disk,
+        chunk_bytes: int,
+        chunks: Sequence[int] | None = None,
+        view: content.View = content.View.BASE,
     ) -> Sequence[str]:
-        """Digest of each chunk of the frozen base, in order.
-
-        :raises VerifyFailed: it could not be read to its end.
-        """
+        """See :meth:`.ports.Destination.digests`."""
         process.prepare_directory(str(self._directory), self._group_id)
         with digest_client.read_only(
-            self._storage_daemon, self._directory, disk
+            self._storage_daemon, self._directory, disk, view
         ) as served:
             return digest_client.digests(
-                self._helper_python, served, disk, chunk_bytes
+                self._helper_python, served, disk, chunk_bytes, chunks
             )
 
     def _check_peer(self, endpoint: ports.Endpoint) -> None:

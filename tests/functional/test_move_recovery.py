@@ -115,3 +115,17 @@ class RecoveryTest(base.MoveCase):
         self.lose(12.0)
         move.release()
         self.assert_goes_on(move, 1)
+
+    def test_a_server_that_is_killed(self) -> None:
+        """Of a mirror, then of a base: both are started anew."""
+        for words in ('vdb.mirror', 'vda.base'):
+            with self.subTest(words):
+                move = self.start()
+                killed = world_mod.kill_matching(
+                    self.host(move.destination),
+                    self.plan.uuid,
+                    'storage-daemon',
+                    words,
+                )
+                self.assertEqual(1, killed)
+                self.assert_goes_on(move, 1)

@@ -19,6 +19,7 @@ import stat
 import unittest
 
 from sxm_openstack import exception
+from sxm_openstack.engine import content
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import ports
 from sxm_openstack.transfer import base
@@ -47,6 +48,18 @@ class ImageTest(unittest.TestCase):
             for index, argument in enumerate(found)
             if argument == option
         ]
+
+    def test_handed_over_is_the_overlay_on_the_ordinary_file(self):
+        image = export.handed_over_image(self.disk, 'vda.digest')
+        nodes = self.arguments(image, '--blockdev')
+        self.assertEqual(4, len({node['node-name'] for node in nodes}))
+        _, base, overlay, top = nodes
+        self.assertEqual('/a,b/disk.sxm-overlay', overlay['filename'])
+        self.assertEqual(base['node-name'], top['backing'])
+        self.assertEqual({True}, {node['read-only'] for node in nodes})
+        (exported,) = self.arguments(image, '--export')
+        self.assertEqual(top['node-name'], exported['node-name'])
+        self.assertFalse(exported['writable'])
 
     def test_base_keeps_its_own_backing_chain(self):
         image = export.base_image(self.disk, 'vda.base', writable=True)
@@ -394,7 +407,20 @@ class DigestTest(stubs.StubCase):
             storage_daemon=self.daemon,
             helper_python=self.script('python', f'#!/bin/sh\n{script}'),
         )
-        return transfer.digests(self.disk, 1 << 20)
+        return transfer.digests(self.disk, 1 << 20, self.chunks, self.view)
+
+    chunks = None
+    view = content.View.BASE
+
+    def test_only_those_that_are_wanted(self):
+        self.chunks = (0, 2)
+        job = self.root / 'job'
+        found = self.digests(
+            f'cat > {job}; for i in 1 2; do echo "{{\\"digest\\": '
+            '\\"$i\\"}"; done'
+        )
+        self.assertEqual(['1', '2'], found)
+        self.assertEqual([0, 2], json.loads(job.read_text())['chunks'])
 
     def test_in_order(self):
         found = self.digests(
