@@ -84,6 +84,11 @@ def _parser() -> argparse.ArgumentParser:
         action='store_true',
         help='keep what the file has of cells that do not run now',
     )
+    parser.add_argument(
+        '--missing',
+        action='store_true',
+        help='as --merge, and run only what the file has not as ok',
+    )
     parser.add_argument('--json', type=pathlib.Path, default=JSON)
     parser.add_argument(
         '--page',
@@ -112,6 +117,20 @@ class Session:
             self.data = json.loads(path.read_text())
         self.ran = 0
         self.failed = 0
+
+    def due(
+        self, cells: collections.abc.Sequence[matrix.Cell], missing: bool
+    ) -> list[matrix.Cell]:
+        """Those to run: all, or only those that the file has not as ok."""
+        fine = {report.key(one) for one in self.data['cells'] if one['ok']}
+        return [
+            cell
+            for cell in cells
+            if not (
+                missing
+                and (str(cell.fault), str(cell.phase), cell.variant) in fine
+            )
+        ]
 
     def save(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -185,7 +204,9 @@ def _run_moves(
 
 
 def _run(arguments: argparse.Namespace, session: Session) -> None:
-    cells = matrix.select(arguments.words, arguments.quick)
+    cells = session.due(
+        matrix.select(arguments.words, arguments.quick), arguments.missing
+    )
     until_s = time.monotonic() + 60.0 * (arguments.minutes or 1e6)
     lab = lab_mod.Lab(progress=progress_mod.Progress())
     try:
@@ -222,7 +243,8 @@ def main(argv: list[str] | None = None) -> int:
         manual.write(arguments.json, PAGE)
         return 0
     began_s = time.monotonic()
-    session = Session(arguments.json, arguments.merge or arguments.moves)
+    keep = arguments.merge or arguments.missing or bool(arguments.moves)
+    session = Session(arguments.json, keep)
     _run(arguments, session)
     print(report.table(session.data['cells']))
     print(

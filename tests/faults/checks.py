@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import typing
 
@@ -114,4 +115,17 @@ def leftovers(name: str, found: dict[str, typing.Any]) -> list[str]:
         f'{kind} on {name}: {each}'
         for kind, some in sorted(found.items())
         for each in some
+    ]
+
+
+def traces(
+    name: str, cases: collections.abc.Sequence[dict[str, typing.Any]]
+) -> list[str]:
+    """What ``sxm-manage leftovers`` says, as words; files are known
+    already, by their paths."""
+    return [
+        f'{each["kind"]} on {name}: {each["name"]} {each["detail"]}'.rstrip()
+        for case in cases
+        for each in case['traces']
+        if each['kind'] != 'file'
     ]

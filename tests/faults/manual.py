@@ -34,8 +34,8 @@ A guest that writes is moved between two hosts with real QEMU and libvirt, and
 the move is disturbed on purpose: every row is a fault, every column how far
 the move is by then. After each cell the move has gone on, or is undone, as the
 cell allows; one host and no other has the guest; the guest has read back all
-that was acknowledged to it; after the clean-up that the services do when they
-start nothing of the move is left.
+that was acknowledged to it; after ``sxm-manage cleanup`` nothing of the move
+is left.
 
 ``make faults`` runs it, ``python3 -m tests.faults --list`` lists the cells.
 """

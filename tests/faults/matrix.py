@@ -327,7 +327,7 @@ CELLS: tuple[Cell, ...] = (
         P.ORDERED,
         'prepare_fails',
         _STAY,
-        _ANY,
+        _ANY | _errors('NeedsOperator'),
         quick=True,
     ),
     C(F.CREATE, P.ORDERED, 'prepare_is_late', _ARRIVE, variant='late'),

@@ -95,14 +95,15 @@ def merged(
 ) -> list[dict[str, typing.Any]]:
     """The cells with a new one, in place of an older run of the same; those
     that the matrix does not have any more are dropped."""
-    by_key = {_key(cell): cell for cell in (*cells, new)}
+    by_key = {key(cell): cell for cell in (*cells, new)}
     order = [
         (str(one.fault), str(one.phase), one.variant) for one in matrix.CELLS
     ]
     return [by_key[each] for each in order if each in by_key]
 
 
-def _key(cell: dict[str, typing.Any]) -> tuple[str, str, str]:
+def key(cell: dict[str, typing.Any]) -> tuple[str, str, str]:
+    """Fault, phase and variant: what tells cells apart."""
     return cell['fault'], cell['phase'], cell['variant']
 
 

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 import typing
@@ -160,10 +161,10 @@ class Trial:
         if self._result and not self._result['ok']:
             seen.error = self._result['error']['class']
             seen.text = self._result['error']['text']
-        self._look_at_guest(seen)
         if not self.silenced:
             self._tidy(seen.end)
         seen.leftovers = self._leftovers()
+        self._look_at_guest(seen)
         self._tidy(seen.end)
         if self.is_spoilt:
             self.bed.drop()
@@ -187,19 +188,24 @@ class Trial:
         self.bed.heal()
 
     def _clean_up(self) -> None:
-        """What the services do when they start, which is also what clears
-        leftovers: first where the guest is."""
+        """``sxm-manage cleanup`` on both hosts: first where the guest is."""
         first = [self.source, self.peer]
         with contextlib.suppress(*bed_mod.TROUBLE):
             if self.guest.state(self.peer) in ('running', 'paused'):
                 first.reverse()
         for name in first:
             try:
-                self.world.agent(name).call(
-                    'settle', server=self.bed.plan.uuid
+                done = self.world.agent(name).call(
+                    'clean_up', server=self.bed.plan.uuid
                 )
             except bed_mod.TROUBLE as error:
                 self.trouble.append(f'not cleaned up on {name}: {error}')
+                continue
+            self.trouble += [
+                f'not cleaned up on {name}: {one["error"]}'
+                for one in done
+                if one['error']
+            ]
 
     def _locate(self) -> matrix.End:
         states = {}
@@ -236,7 +242,7 @@ class Trial:
     def _verify(self, seen: checks.Observation) -> None:
         control, host = self.guest.control, self.bed.host(self.guest.host)
         if seen.end is matrix.End.OFF:
-            host.run(['virsh', 'start', self.bed.plan.uuid], timeout=60)
+            self._start(host)
         elif self.guest.state(self.guest.host) == 'paused':
             host.run(['virsh', 'resume', self.bed.plan.uuid], timeout=60)
         control.wait_ready(_BOOT_S)
@@ -250,6 +256,15 @@ class Trial:
         seen.lost_writes = found.lost + found.bad + found.future
         seen.io_errors += found.read_errors
 
+    def _start(self, host: host_mod.Host) -> None:
+        """As Nova does: with a definition that it makes anew, so that the
+        disks are the ordinary files whatever libvirt remembers."""
+        uuid = self.bed.plan.uuid
+        dumped = host.run(['virsh', 'dumpxml', '--inactive', uuid]).stdout
+        text = re.sub(r'\.sxm-(overlay|handover)', '', dumped)
+        host.run(['virsh', 'define', '/dev/stdin'], input=text, timeout=60)
+        host.run(['virsh', 'start', uuid], timeout=60)
+
     # -- what is left ---------------------------------------------------------
 
     def _leftovers(self) -> list[str]:
@@ -257,13 +272,12 @@ class Trial:
         for name in world_mod.HOSTS:
             left += [f'{path} on {name}' for path in self.bed.overlays(name)]
             with contextlib.suppress(*bed_mod.TROUBLE):
+                agent, uuid = self.world.agent(name), self.bed.plan.uuid
                 left += checks.leftovers(
-                    name,
-                    self.world.agent(name).call(
-                        'leftovers', server=self.bed.plan.uuid
-                    ),
+                    name, agent.call('leftovers', server=uuid)
                 )
-        return left
+                left += checks.traces(name, agent.call('traces', server=uuid))
+        return sorted(set(left))
 
     def _tidy(self, end: matrix.End) -> None:
         """What Nova itself does when the guest has arrived: the instance

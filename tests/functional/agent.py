@@ -39,10 +39,12 @@ from sxm_openstack.hypervisor import connection as hypervisor_connection
 from sxm_openstack.hypervisor import domain as hypervisor_domain
 from sxm_openstack.mirror import destination
 from sxm_openstack.nova import settler as sxm_settler
+from sxm_openstack.nova import upkeep as sxm_upkeep
 from sxm_openstack.storage import drivers as storage_drivers
 
 from tests.functional import departure
 from tests.functional import parts
+from tests.functional import upkeep
 from tests.functional import wire
 
 LOG = logging.getLogger(__name__)
@@ -142,6 +144,14 @@ class Agent:
             self._ask_peer,
             host,
         )
+        self._upkeep = upkeep.make(
+            self._journal,
+            self._settler,
+            self._domain,
+            self._connection.get,
+            self._ask_peer,
+            host,
+        )
 
     def ping(self) -> str:
         return self._host
@@ -155,11 +165,18 @@ class Agent:
         path = str(self._sockets / f'{record.peer}.sock')
         return RemoteDestination(path, record.server, self._host).state()
 
-    def settle(self, server: str, timeout_s: float = 60.0) -> None:
-        """What nova-compute does about a server when it starts."""
+    def clean_up(self, server: str) -> list[dict[str, typing.Any]]:
+        """``sxm-manage cleanup`` for a server; what it found and did."""
         with self._lock:
             self._arrivals.pop(server, None)
-        self._settler.settle(server, 'the next start', timeout_s)
+        return [
+            result.to_dict()
+            for result in self._upkeep.run(sxm_upkeep.EITHER, [server])
+        ]
+
+    def traces(self, server: str) -> list[dict[str, typing.Any]]:
+        """``sxm-manage leftovers`` for a server."""
+        return [case.to_dict() for case in self._upkeep.leftovers([server])]
 
     # -- destination -----------------------------------------------------
 

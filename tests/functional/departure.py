@@ -39,6 +39,7 @@ from sxm_openstack.mirror import drivers as mirror_drivers
 from sxm_openstack.mirror import move as mirror_move
 from sxm_openstack.mirror import settle
 from sxm_openstack.mirror import source
+from sxm_openstack.nova import memory
 from sxm_openstack.storage import drivers as storage_drivers
 
 from tests.functional import engines
@@ -56,6 +57,8 @@ _PLAIN = {
 }
 _SAMPLE_S = 0.2
 _TICK_S = 0.05
+_LOCATE_FOR_S = 60.0
+_LOCATE_EVERY_S = 1.0
 _LIFTED_MIB_PER_S = 1 << 20
 
 
@@ -279,7 +282,24 @@ class Departure:
             raise
 
     def _guest_is_at_destination(self) -> bool:
-        """Ask both hosts: a failed call of libvirt's is no verdict."""
+        """Ask both hosts: a failed call of libvirt's is no verdict.
+
+        As nova-compute does: once no memory is on its way any more, and
+        again for a while when a host does not answer.
+        """
+        now = clock.SystemClock()
+        memory.stop(self._domain.lookup, _LOCATE_FOR_S, now)
+        deadline_s = now.now() + _LOCATE_FOR_S
+        while True:
+            try:
+                return self._locate()
+            except exception.Retryable:
+                if now.now() > deadline_s:
+                    raise
+                LOG.warning('where is the guest?', exc_info=True)
+            now.sleep(_LOCATE_EVERY_S)
+
+    def _locate(self) -> bool:
         holding = (ports.DomainState.RUNNING, ports.DomainState.PAUSED)
         here, there = self._domain.state(), self._destination.state()
         if (here in holding) == (there in holding):

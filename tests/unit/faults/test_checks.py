@@ -121,3 +121,14 @@ class LeftoversTest(unittest.TestCase):
 
     def test_nothing(self) -> None:
         self.assertEqual([], checks.leftovers('a', {'journal': []}))
+
+    def test_traces(self) -> None:
+        found = [
+            {'kind': 'process', 'name': '7', 'detail': 'relay'},
+            {'kind': 'file', 'name': '/x', 'detail': ''},
+            {'kind': 'runtime', 'name': '/run/x', 'detail': ''},
+        ]
+        self.assertEqual(
+            ['process on a: 7 relay', 'runtime on a: /run/x'],
+            checks.traces('a', [{'traces': found}]),
+        )
