@@ -15,9 +15,12 @@ from __future__ import annotations
 
 import collections.abc
 import dataclasses
+import textwrap
 import typing
 
 from tests.faults import matrix
+
+_BRIEF = 300
 
 
 @dataclasses.dataclass(slots=True)
@@ -90,7 +93,9 @@ def _wrong_error(cell: matrix.Cell, seen: Observation) -> list[str]:
         return []
     if seen.error not in cell.errors:
         wanted = ', '.join(sorted(cell.errors)) or 'none'
-        return [f'{seen.error}, expected: {wanted} ({seen.text[:200]})']
+        return [
+            f'{seen.error}, expected: {wanted} ({textwrap.shorten(seen.text, _BRIEF)})'
+        ]
     return [] if seen.text.strip() else [f'{seen.error} says nothing']
 
 

@@ -176,6 +176,24 @@ def slow_link(trial: Trial) -> None:
     trial.world.lab.link('off')
 
 
+def reset_link_for_10_s(trial: Trial) -> None:
+    """A firewall resets every connection of the move, and refuses new
+    ones."""
+    refuse = (
+        'INPUT -i mig0 -p tcp -m multiport '
+        '--ports 49300:49399 -j REJECT --reject-with tcp-reset'
+    )
+    hosts = trial.here, trial.there
+    for host in hosts:
+        host.shell(f'iptables -A {refuse}')
+        trial.after.append(
+            lambda host=host: host.shell(f'iptables -D {refuse} || :')
+        )
+    time.sleep(_LONG_S)
+    for host in hosts:
+        host.shell(f'iptables -D {refuse}')
+
+
 # ------------------------------------------------- the destination's storage
 
 
@@ -388,6 +406,7 @@ ACTS: dict[str, Act] = {
         prepare_fails,
         prepare_is_late,
         reset_guest,
+        reset_link_for_10_s,
         slow_link,
         target_larger,
         target_other_format,

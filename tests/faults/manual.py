@@ -16,15 +16,18 @@ from __future__ import annotations
 import collections.abc
 import json
 import pathlib
+import re
 import textwrap
 import typing
 
 from tests.faults import matrix
 
+_BRIEF = 240
+
 Cells = collections.abc.Sequence[dict[str, typing.Any]]
 
 _HEAD = """\
-.. Written by "make faults"; do not edit.
+.. Written by "python3 -m tests.faults --page"; do not edit.
 
 ============
 Fault matrix
@@ -32,10 +35,10 @@ Fault matrix
 
 A guest that writes is moved between two hosts with real QEMU and libvirt, and
 the move is disturbed on purpose: every row is a fault, every column how far
-the move is by then. After each cell the move has gone on, or is undone, as the
-cell allows; one host and no other has the guest; the guest has read back all
-that was acknowledged to it; after ``sxm-manage cleanup`` nothing of the move
-is left.
+the move is by then. A cell is right if the move has gone on or is undone, as
+the cell allows; if one host and no other has the guest; if the guest has read
+back all that was acknowledged to it; and if ``sxm-manage cleanup`` leaves
+nothing of the move.
 
 ``make faults`` runs it, ``python3 -m tests.faults --list`` lists the cells.
 """
@@ -119,7 +122,7 @@ def _details(cells: Cells) -> str:
             str(one['guest_io_errors']),
             f'{one["stall_ms"]:.0f}',
             str(len(one['leftovers'])),
-            'ok' if one['ok'] else _escaped(one['why']),
+            'ok' if one['ok'] else _escaped(_brief(one['why'])),
         )
         for one in cells
     ]
@@ -163,6 +166,11 @@ def _reasons() -> str:
             subsequent_indent='    ',
             break_long_words=False,
             break_on_hyphens=False,
+        )
+    lines += ['', 'Faults that no cell has yet:', '']
+    for fault, text in matrix.UNTESTED.items():
+        lines += textwrap.wrap(
+            f'* {fault}: {_escaped(text)}.', 79, subsequent_indent='  '
         )
     return '\n'.join([*lines, ''])
 
@@ -238,6 +246,13 @@ def _item(mark: str, word: str) -> list[str]:
 
 def _title(text: str) -> str:
     return f'{text}\n{"-" * len(text)}'
+
+
+def _brief(text: str) -> str:
+    """Without what is the same in every run; the file has all of it."""
+    text = re.sub(r'/[^ ]*/[0-9a-f-]{36}/', '', text)
+    text = re.sub(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', 'UUID', text)
+    return textwrap.shorten(text, _BRIEF)
 
 
 def _escaped(text: str) -> str:

@@ -295,6 +295,15 @@ CELLS: tuple[Cell, ...] = (
         settings=_PATIENT,
         variant='flaps',
     ),
+    C(
+        F.LINK,
+        P.COPYING,
+        'reset_link_for_10_s',
+        _EITHER,
+        _ANY,
+        settings=_PATIENT,
+        variant='reset',
+    ),
     C(F.LINK, P.MIRRORED, 'cut_link', _STAY, _LINK, quick=True),
     C(
         F.LINK,
@@ -437,6 +446,19 @@ def gap(fault: Fault, phase: Phase) -> str:
     if cells_of(fault, phase):
         return ''
     return ELSEWHERE.get(fault) or GAPS.get(fault, '')
+
+
+UNTESTED: dict[Fault, str] = {
+    Fault.LINK: 'delay (150 ms) and loss, for which the machine of the lab '
+    'need not have a module',
+    Fault.SPACE: "the source's file system full, and thin pools",
+    Fault.SLOW: 'writes of the destination that fail with EIO',
+    Fault.GUEST: 'a shutdown from inside; the end of its QEMU is in row '
+    'process',
+    Fault.TARGET: 'sectors of 4096 bytes, file systems without O_DIRECT',
+    Fault.CREATE: 'files that cannot be deleted at the end',
+}
+"""What a row promises and no cell shows."""
 
 
 def select(

@@ -161,8 +161,6 @@ class Trial:
         if self._result and not self._result['ok']:
             seen.error = self._result['error']['class']
             seen.text = self._result['error']['text']
-        if not self.silenced:
-            self._tidy(seen.end)
         seen.leftovers = self._leftovers()
         self._look_at_guest(seen)
         self._tidy(seen.end)
@@ -193,6 +191,8 @@ class Trial:
         with contextlib.suppress(*bed_mod.TROUBLE):
             if self.guest.state(self.peer) in ('running', 'paused'):
                 first.reverse()
+                if not self.silenced:
+                    self._tidy(matrix.End.ARRIVED)
         for name in first:
             try:
                 done = self.world.agent(name).call(

@@ -79,8 +79,8 @@ class SelectTest(unittest.TestCase):
 
     def test_a_name_means_all_variants(self) -> None:
         self.assertEqual(
-            {'link.P2', 'link.P2.10s', 'link.P2.1mbit', 'link.P2.flaps'},
-            self.names('link.P2'),
+            {'process.P2', 'process.P2.base', 'process.P2.qemu'},
+            self.names('process.P2'),
         )
 
     def test_a_variant(self) -> None:

@@ -132,6 +132,15 @@ class PageTest(unittest.TestCase):
         text = manual.page([BAD.to_dict()], None)
         self.assertNotIn('- ok', text)
 
+    def test_reasons_are_brief(self) -> None:
+        uuid = '5c4d0000-0000-4000-8000-000000000004'
+        bad = result(
+            'mirror.P2', trouble=[f'left: /a/{uuid}/disk of {uuid} ' * 50]
+        )
+        text = manual.page([bad.to_dict()], None)
+        self.assertIn('left: disk of UUID', text)
+        self.assertLess(text.count('UUID'), 20)
+
     def test_lines_are_short(self) -> None:
         text = manual.page([GOOD.to_dict(), BAD.to_dict()], self.moves)
         for line in text.splitlines():
