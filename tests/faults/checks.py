@@ -93,9 +93,8 @@ def _wrong_error(cell: matrix.Cell, seen: Observation) -> list[str]:
         return []
     if seen.error not in cell.errors:
         wanted = ', '.join(sorted(cell.errors)) or 'none'
-        return [
-            f'{seen.error}, expected: {wanted} ({textwrap.shorten(seen.text, _BRIEF)})'
-        ]
+        said = textwrap.shorten(seen.text, _BRIEF)
+        return [f'{seen.error}, expected: {wanted} ({said})']
     return [] if seen.text.strip() else [f'{seen.error} says nothing']
 
 
