@@ -88,7 +88,7 @@ def _wrong_error(cell: matrix.Cell, seen: Observation) -> list[str]:
         return []
     if not seen.error:
         # An error that was allowed need not have come, if the guest did.
-        if seen.end is matrix.End.STAYED:
+        if seen.end is matrix.End.STAYED and not seen.trouble:
             return ['the move succeeded, but the guest is where it was']
         return []
     if seen.error not in cell.errors:
