@@ -13,10 +13,12 @@
 """Contract of a transfer driver: how a disk's bytes get to the other host."""
 
 import abc
+from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
 from typing import Protocol
 
+from sxm_openstack.engine import checks as engine_checks
 from sxm_openstack.engine import content
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import ports
@@ -96,6 +98,22 @@ class TransferDriver(abc.ABC):
         :param address: IP address to listen at.
         :param port_range: ports of which it takes one.
         """
+
+    def checks(
+        self, runtime_dir: str, address: str, port_range: range
+    ) -> Iterable[engine_checks.Check]:
+        """What this host lacks to take part in a move; changes nothing.
+
+        :param runtime_dir: directory of the runtime directories.
+        """
+        return ()
+
+    def reach(self, address: str, port: int) -> Iterable[engine_checks.Check]:
+        """Whether another host can be reached where it will listen.
+
+        :param port: first of its range.
+        """
+        return ()
 
     @abc.abstractmethod
     def cleanup(self, runtime: str) -> None:

@@ -54,6 +54,17 @@ class Image:
     nodes: Sequence[Node]
     writable: bool
 
+    @property
+    def place(self) -> str:
+        """Where it lies, for messages."""
+        found = [
+            str(node[key])
+            for node in self.nodes
+            for key in ('filename', 'image')
+            if key in node
+        ]
+        return found[-1] if found else self.name
+
 
 def base_image(
     disk: engine_disk.Disk, name: str, *, writable: bool, direct: bool = True
@@ -227,19 +238,19 @@ def serve_base(
     *,
     writable: bool,
 ) -> Export:
-    """Serve the disk's ordinary file; see :func:`_serve`."""
+    """Serve the disk's ordinary file; see :func:`serve`."""
 
     def image(direct: bool) -> Image:
         return base_image(disk, name, writable=writable, direct=direct)
 
-    return _serve(program, directory, image(True), image(False))
+    return serve(program, directory, image(True), image(False))
 
 
 def serve_overlay(
     program: str, directory: pathlib.Path, disk: engine_disk.Disk, name: str
 ) -> Export:
-    """Serve the destination's overlay; see :func:`_serve`."""
-    return _serve(
+    """Serve the destination's overlay; see :func:`serve`."""
+    return serve(
         program,
         directory,
         overlay_image(disk, name),
@@ -250,8 +261,8 @@ def serve_overlay(
 def serve_handed_over(
     program: str, directory: pathlib.Path, disk: engine_disk.Disk, name: str
 ) -> Export:
-    """Serve the disk as it was handed over; see :func:`_serve`."""
-    return _serve(
+    """Serve the disk as it was handed over; see :func:`serve`."""
+    return serve(
         program,
         directory,
         handed_over_image(disk, name),
@@ -259,7 +270,7 @@ def serve_handed_over(
     )
 
 
-def _serve(program: str, directory: pathlib.Path, *images: Image) -> Export:
+def serve(program: str, directory: pathlib.Path, *images: Image) -> Export:
     """Serve the first image that works; blocks until it does.
 
     :param images: the same image, the second without O_DIRECT, which some
@@ -280,8 +291,7 @@ def _serve(program: str, directory: pathlib.Path, *images: Image) -> Export:
         daemon.forget()
         LOG.info('%s cannot be served so: %s', image.name, reason)
     raise exception.MoveFailed(
-        f'{images[0].nodes[-2]["filename"]} could not be served over NBD: '
-        f'{reason}',
+        f'{images[0].place} could not be served over NBD: {reason}',
         remedy='Check that nothing else has the file open for writing.',
     )
 

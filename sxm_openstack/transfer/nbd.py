@@ -12,16 +12,19 @@
 
 """Transfer driver ``nbd``: NBD through relays, bases copied by libnbd."""
 
+from collections.abc import Iterator
 from collections.abc import Sequence
 import grp
 import pathlib
 import socket as sockets
 
 from sxm_openstack import exception
+from sxm_openstack.engine import checks as engine_checks
 from sxm_openstack.engine import content
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import ports
 from sxm_openstack.transfer import base
+from sxm_openstack.transfer import checks
 from sxm_openstack.transfer import copier_client
 from sxm_openstack.transfer import digest_client
 from sxm_openstack.transfer import export
@@ -59,6 +62,17 @@ class NBDDriver(base.TransferDriver):
             helper_python=self.settings.helper_python,
             group_id=self._group_id(),
         )
+
+    def checks(
+        self, runtime_dir: str, address: str, port_range: range
+    ) -> Iterator[engine_checks.Check]:
+        yield from checks.programs()
+        yield checks.helper(self.settings.helper_python)
+        yield checks.runtime(runtime_dir)
+        yield checks.listening(address, port_range)
+
+    def reach(self, address: str, port: int) -> Iterator[engine_checks.Check]:
+        yield checks.reachable(address, port)
 
     def cleanup(self, runtime: str) -> None:
         process.clean_directory(runtime)

@@ -28,12 +28,15 @@ from collections.abc import Sequence
 import contextlib
 import dataclasses
 import errno
+import fcntl
 import fnmatch
 import json
 import os
 import pathlib
 import signal
+import struct
 import subprocess
+import termios
 import time
 from typing import TextIO
 
@@ -194,7 +197,10 @@ def start_with_pipes(
     """
     input_read, input_write = os.pipe()
     output_read, output_write = os.pipe()
-    stdin, stdout = os.fdopen(input_write, 'w'), os.fdopen(output_read)
+    # Not os.fdopen: a service may have replaced it by something that waits
+    # where we only look.
+    stdin = open(input_write, 'w')  # noqa: SIM115
+    stdout = open(output_read)  # noqa: SIM115
     try:
         program = start(
             directory, name, command, stdin=input_read, stdout=output_write
@@ -207,6 +213,23 @@ def start_with_pipes(
         os.close(input_read)
         os.close(output_write)
     return program, stdin, stdout
+
+
+def read_available(descriptor: int) -> bytes:
+    """What a pipe holds right now, perhaps nothing; never blocks.
+
+    Without a non-blocking descriptor, which under a library of green threads
+    blocks all the same.
+    """
+    found = b''
+    while count := _pending(descriptor):
+        found += os.read(descriptor, count)
+    return found
+
+
+def _pending(descriptor: int) -> int:
+    answer = fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4))
+    return int(struct.unpack('i', answer)[0])
 
 
 def recorded(directory: pathlib.Path) -> Iterator[Program]:
