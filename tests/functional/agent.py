@@ -169,10 +169,24 @@ class Agent:
         """``sxm-manage cleanup`` for a server; what it found and did."""
         with self._lock:
             self._arrivals.pop(server, None)
+        self._note_gone(server)
         return [
             result.to_dict()
             for result in self._upkeep.run(sxm_upkeep.EITHER, [server])
         ]
+
+    def _note_gone(self, server: str) -> None:
+        """What nova-compute does when it starts, see
+        :meth:`sxm_openstack.nova.host.MoveHost.recover`: the journal says so
+        when a guest has gone while nobody looked."""
+        record = self._journal.read(server)
+        if (
+            record is not None
+            and record.role is engine_journal.Role.SOURCE
+            and self._domain(server).state() not in sxm_settler.GUEST
+            and self._ask_peer(record) in sxm_settler.GUEST
+        ):
+            self._journal.write(dataclasses.replace(record, committed=True))
 
     def traces(self, server: str) -> list[dict[str, typing.Any]]:
         """``sxm-manage leftovers`` for a server."""

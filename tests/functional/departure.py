@@ -249,13 +249,14 @@ class Departure:
         leaving.run()
         stats = self._memory_phase(leaving, drivers)
         meters = self._meters()
-        leaving.complete()
+        leaving.complete(keep_record=True)
         self._destination.arrived()
         self._event('flattened')
         if not self._order.keep_source:
             for disk in disks:
                 settle.remove_overlays(disk)
                 pathlib.Path(disk.path).unlink(missing_ok=True)
+        self._journal.forget(self._order.server)
         return {
             'migration': stats,
             'pause_s': self._domain.last_pause_s,
