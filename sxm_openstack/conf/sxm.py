@@ -162,6 +162,54 @@ to be installed for it.
     ),
 ]
 
+_SECURITY = [
+    cfg.StrOpt(
+        'tls',
+        default='required',
+        choices=[
+            ('required', 'both hosts show a certificate'),
+            ('off', 'everything goes over the network in the clear'),
+        ],
+        help="""
+Whether the disks go to the other host through TLS.
+
+With ``required``, every connection between two hosts is TLS 1.3, and each
+host sees that the certificate of the other was issued by a known authority
+for the name of just that host: its name in Nova, its hypervisor hostname or,
+for a destination, the address at which it listens. It is the same on all
+hosts: where two hosts differ, the move is refused.
+
+With ``off``, who can listen on the migration network sees the disks, and who
+can change packets there can change them. The log has a warning for each move.
+
+The memory of a server goes by libvirt's own connection, to which other
+options apply.
+
+Related options:
+
+* ``tls_directory``: where certificates and keys are
+""",
+    ),
+    cfg.StrOpt(
+        'tls_directory',
+        default='/etc/pki/qemu',
+        help="""
+Directory of the certificates and keys of this host.
+
+Names are those of QEMU-native TLS, with which Nova can be set up already:
+``ca-cert.pem``, ``server-cert.pem``, ``server-key.pem``, ``client-cert.pem``,
+``client-key.pem`` and, if revoked certificates are to be refused,
+``ca-crl.pem``. The service's user must be able to read them. They are read
+when a move begins, so that renewing them needs no restart.
+
+Related options:
+
+* ``tls``
+* ``my_migration_address``
+""",
+    ),
+]
+
 _RATES = [
     cfg.FloatOpt(
         'guest_share',
@@ -343,6 +391,7 @@ the check.
 _OPTIONS: list[cfg.Opt] = [
     *_DRIVERS,
     *_PLACES,
+    *_SECURITY,
     *_RATES,
     *_TIMEOUTS,
     *_SAFETY,

@@ -13,6 +13,7 @@
 """Moves that come to this host."""
 
 from collections.abc import Callable
+from collections.abc import Collection
 import dataclasses
 import threading
 
@@ -27,6 +28,17 @@ from sxm_openstack.nova import settler as sxm_settler
 LOG = logging.getLogger(__name__)
 
 Make = Callable[[str, str], destination.DestinationMove]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Expected:
+    """The source of a move that may begin.
+
+    :param names: what its certificate may be issued for.
+    """
+
+    peer: str
+    names: Collection[str]
 
 
 class Arrivals:
@@ -51,20 +63,31 @@ class Arrivals:
         self._settler = settler
         self._host = host
         self._lock = threading.Lock()
-        self._expected: dict[str, str] = {}
+        self._expected: dict[str, Expected] = {}
         self._sides: dict[str, destination.DestinationMove] = {}
 
-    def expect(self, server: str, peer: str) -> None:
-        """Nova has prepared this host for a server that comes from a peer."""
+    def expect(self, server: str, peer: str, names: Collection[str]) -> None:
+        """Nova has prepared this host for a server that comes from a peer.
+
+        :param names: what the peer's certificate may be issued for.
+        """
         with self._lock:
-            self._expected[server] = peer
+            self._expected[server] = Expected(peer, names)
+
+    def names(self, server: str) -> Collection[str]:
+        """What the certificate of a server's source may be issued for."""
+        with self._lock:
+            expected = self._expected.get(server)
+        return expected.names if expected else ()
 
     def restore(self, record: engine_journal.Record) -> None:
         """Take up a side that an earlier process had made."""
         side = self._make(record.server, record.peer)
         side.adopt(record)
         with self._lock:
-            self._expected[record.server] = record.peer
+            self._expected[record.server] = Expected(
+                record.peer, (record.peer,)
+            )
             self._sides[record.server] = side
 
     def side(self, server: str, peer: str) -> destination.DestinationMove:
@@ -73,7 +96,8 @@ class Arrivals:
         :raises PreCheckFailed: none is expected from there.
         """
         with self._lock:
-            if self._expected.get(server) != peer:
+            expected = self._expected.get(server)
+            if expected is None or expected.peer != peer:
                 raise exception.PreCheckFailed(
                     f'No move of server {server} from {peer} is expected.',
                     host=self._host,

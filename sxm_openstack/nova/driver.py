@@ -202,6 +202,7 @@ class SXMLibvirtDriver(receiving.ReceivingDriver):
         return self._moves.begin(
             instance.uuid,
             dest,
+            peer.names(dest, _node_of(migrate_data.migration)),
             found.drivers,
             found.disks,
             peer.connect(context, instance, dest),
@@ -299,6 +300,11 @@ class SXMLibvirtDriver(receiving.ReceivingDriver):
             )
         except nova_exception.InstanceNotFound:
             LOG.warning('The guest has gone', instance=instance)
+
+
+def _node_of(migration: Any) -> str | None:
+    """The destination's name as its hypervisor has it."""
+    return migration.dest_node if 'dest_node' in migration else None
 
 
 def _ask_peer(record: engine_journal.Record) -> ports.DomainState:

@@ -79,5 +79,6 @@ def transfer() -> transfer_base.TransferDriver:
             helper_python=CONF.sxm.helper_python,
             watchdog_timeout_s=CONF.sxm.watchdog_timeout,
             copy_connections=CONF.sxm.copy_connections,
+            pki=CONF.sxm.tls_directory if CONF.sxm.tls != 'off' else None,
         ),
     )

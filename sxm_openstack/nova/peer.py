@@ -12,6 +12,7 @@
 
 """What two compute hosts know and ask of each other."""
 
+import json
 from typing import Any
 
 from nova import context as nova_context
@@ -24,6 +25,7 @@ from oslo_log import log as logging
 import oslo_messaging as messaging
 
 from sxm_openstack import exception
+from sxm_openstack.nova import options
 from sxm_openstack.rpc import destination as rpc_destination
 
 CONF = nova.conf.CONF
@@ -38,37 +40,76 @@ def mark(migrate_data: Any) -> None:
     The data have no field for that.  The one that is used maps text to
     text, is for information only, and Nova empties it between the pre-check
     and the move; so it is marked each time that a destination answers.
+
+    What is missing here is said as well, and not raised: Nova asks before
+    it is known whether the server has disks that go.
     """
     if 'old_vol_attachment_ids' not in migrate_data:
         migrate_data.old_vol_attachment_ids = {}
-    migrate_data.old_vol_attachment_ids[_MARK] = (
-        f'{rpc_destination.VERSION} {CONF.sxm.transfer_driver}'
+    migrate_data.old_vol_attachment_ids[_MARK] = json.dumps(
+        {
+            'version': rpc_destination.VERSION,
+            'transfer': CONF.sxm.transfer_driver,
+            'tls': CONF.sxm.tls,
+            'trouble': _trouble(),
+        }
     )
+
+
+def _trouble() -> str | None:
+    """Reason why this host cannot be a destination."""
+    try:
+        options.transfer().check(receiving=True)
+    except exception.PreCheckFailed as error:
+        return str(error.locate(host=CONF.host))
+    return None
 
 
 def require_mark(migrate_data: Any) -> None:
     """See that the destination can take part.
 
     :raises UnsupportedServer: it cannot: nothing but Nova's own way is left.
+    :raises PreCheckFailed: something has to be set right first.
     """
     known = {}
     if 'old_vol_attachment_ids' in migrate_data:
         known = migrate_data.old_vol_attachment_ids
-    _, _, transfer = known.get(_MARK, '').partition(' ')
-    if not transfer:
+    there = json.loads(known.get(_MARK, '{}'))
+    if not there:
         raise exception.UnsupportedServer(
             'The destination does not run sxm.SXMLibvirtDriver.',
             host=CONF.host,
             remedy='Choose another destination, or allow nova in [sxm] '
             'fallback.',
         )
-    if transfer != CONF.sxm.transfer_driver:
+    if there['transfer'] != CONF.sxm.transfer_driver:
         raise exception.UnsupportedServer(
-            f'The destination has transfer driver {transfer}, this host '
-            f'{CONF.sxm.transfer_driver}.',
+            f'The destination has transfer driver {there["transfer"]}, this '
+            f'host {CONF.sxm.transfer_driver}.',
             host=CONF.host,
             remedy='Set [sxm] transfer_driver to the same on all hosts.',
         )
+    if there['tls'] != CONF.sxm.tls:
+        # No fallback may be less safe than what is asked for here.
+        raise exception.PreCheckFailed(
+            f'The destination has [sxm] tls = {there["tls"]}, this host '
+            f'{CONF.sxm.tls}.',
+            host=CONF.host,
+            remedy='Set [sxm] tls to the same on all hosts.',
+        )
+    if there['trouble']:
+        raise exception.PreCheckFailed(
+            f'The destination is not ready. {there["trouble"]}'
+        )
+
+
+def names(host: str, node: str | None) -> list[str]:
+    """What the certificate of a host may be issued for.
+
+    :param host: as Nova calls it.
+    :param node: as its hypervisor calls itself, if known.
+    """
+    return [host, node] if node and node != host else [host]
 
 
 def connect(

@@ -57,7 +57,11 @@ class ReceivingDriver(guards.GuardedDriver):
             disk_info,
             migrate_data,
         )
-        self._moves.arrivals.expect(instance.uuid, instance.host)
+        self._moves.arrivals.expect(
+            instance.uuid,
+            instance.host,
+            peer.names(instance.host, instance.node),
+        )
         peer.mark(result)
         return result
 

@@ -12,10 +12,12 @@
 
 """Transfer driver ``nbd``: NBD through relays, bases copied by libnbd."""
 
+from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Sequence
 import grp
+import logging
 import pathlib
-import socket as sockets
 
 from sxm_openstack import exception
 from sxm_openstack.engine import disk as engine_disk
@@ -23,10 +25,13 @@ from sxm_openstack.engine import ports
 from sxm_openstack.transfer import base
 from sxm_openstack.transfer import copier_client
 from sxm_openstack.transfer import digest_client
-from sxm_openstack.transfer import export
+from sxm_openstack.transfer import export as nbd_export
+from sxm_openstack.transfer import greeting
 from sxm_openstack.transfer import process
 from sxm_openstack.transfer import relay_client
 from sxm_openstack.transfer import server
+
+LOG = logging.getLogger(__name__)
 
 _BASE_ANSWER_TIMEOUT_S = 60.0
 """A base's server may be busy for longer than the watchdog's time, flushing
@@ -39,9 +44,15 @@ class NBDDriver(base.TransferDriver):
 
     name = 'nbd'
 
-    def source(self, runtime: str) -> 'NBDTransfer':
+    def check(self, receiving: bool) -> None:
+        if self.settings.pki is not None:
+            greeting.check_files(self.settings.pki, receiving)
+
+    def source(self, runtime: str, peer: Collection[str]) -> 'NBDTransfer':
         return NBDTransfer(
             runtime,
+            peer=peer,
+            pki=self.settings.pki,
             watchdog_timeout_s=self.settings.watchdog_timeout_s,
             helper_python=self.settings.helper_python,
             connections=self.settings.copy_connections,
@@ -49,12 +60,18 @@ class NBDDriver(base.TransferDriver):
         )
 
     def server(
-        self, runtime: str, address: str, port_range: range
+        self,
+        runtime: str,
+        address: str,
+        port_range: range,
+        peer: Callable[[], Collection[str]],
     ) -> server.NBDServer:
         return server.NBDServer(
             runtime,
             address,
             port_range,
+            peer=peer,
+            pki=self.settings.pki,
             helper_python=self.settings.helper_python,
             group_id=self._group_id(),
         )
@@ -80,6 +97,8 @@ class NBDTransfer:
 
     :param runtime_dir: directory of this move alone, and of this side alone;
         its path is at most 80 bytes long.
+    :param peer: names of the destination, beside its address.
+    :param pki: directory of certificates; ``None`` is no TLS.
     :param watchdog_timeout_s: the link is cut when bytes are due and none
         move for so long.
     :param helper_python: interpreter that can import ``nbd``.
@@ -93,6 +112,8 @@ class NBDTransfer:
         self,
         runtime_dir: str,
         *,
+        peer: Collection[str] = (),
+        pki: str | None = None,
         watchdog_timeout_s: float = 5.0,
         helper_python: str = '/usr/bin/python3',
         connections: int = 1,
@@ -101,6 +122,8 @@ class NBDTransfer:
         idle_exit_s: float = 3600.0,
     ) -> None:
         self._directory = pathlib.Path(runtime_dir)
+        self._peer = peer
+        self._pki = pki
         self._watchdog_timeout_s = watchdog_timeout_s
         self._helper_python = helper_python
         self._connections = connections
@@ -114,9 +137,11 @@ class NBDTransfer:
         """Start the relay; what an earlier one left is ended first.
 
         :raises PeerUnreachable: the destination does not accept connections.
-        :raises MoveFailed: the relay did not start.
+        :raises MoveFailed: it is not the peer or does not take this host for
+            its own, or the relay did not start.
         """
-        self._check_peer(endpoint)
+        tls = self._tls(endpoint)
+        greeting.greet(endpoint, tls, self._watchdog_timeout_s)
         process.prepare_directory(str(self._directory), self._group_id)
         process.end_recorded(self._directory, 'relay-connect')
         config = {
@@ -132,6 +157,7 @@ class NBDTransfer:
                 if name.endswith('.base')
             },
             'idle_exit_s': self._idle_exit_s,
+            'tls': tls,
         }
         if self._group_id is not None:
             config |= {'socket_gid': self._group_id, 'socket_mode': 0o660}
@@ -142,6 +168,7 @@ class NBDTransfer:
         self,
         disk: engine_disk.Disk,
         socket: str,
+        export: str,
         *,
         rate_bytes_per_s: int,
         offset: int = 0,
@@ -149,12 +176,13 @@ class NBDTransfer:
         """Begin to copy the frozen base.
 
         :param socket: local unix socket that leads to the base's server.
+        :param export: NBD export name there.
         :param rate_bytes_per_s: 0 is no limit.
         :param offset: everything below it is at the destination already.
         :raises MoveFailed: the base could not be opened.
         """
         process.prepare_directory(str(self._directory), self._group_id)
-        source = export.serve_base(
+        source = nbd_export.serve_base(
             self._storage_daemon,
             self._directory,
             disk,
@@ -167,6 +195,7 @@ class NBDTransfer:
                 source,
                 disk,
                 socket,
+                export,
                 connections=self._connections,
                 rate_bytes_per_s=rate_bytes_per_s,
                 offset=offset,
@@ -190,16 +219,15 @@ class NBDTransfer:
                 self._helper_python, served, disk, chunk_bytes
             )
 
-    def _check_peer(self, endpoint: ports.Endpoint) -> None:
-        address = (endpoint.address, endpoint.port)
-        try:
-            sockets.create_connection(
-                address, timeout=self._watchdog_timeout_s
-            ).close()
-        except OSError as error:
-            raise exception.PeerUnreachable(
-                f'{endpoint.address} port {endpoint.port} does not accept '
-                f'connections: {error}',
-                remedy='Check the migration network and the firewall of the '
-                'destination.',
-            ) from error
+    def _tls(self, endpoint: ports.Endpoint) -> greeting.TLS | None:
+        if self._pki is None:
+            LOG.warning(
+                'The disks go to %s without encryption: TLS is off (%s)',
+                endpoint.address,
+                self._directory.name,
+            )
+            return None
+        return {
+            'directory': self._pki,
+            'names': [*self._peer, endpoint.address],
+        }

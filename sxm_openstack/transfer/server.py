@@ -12,6 +12,8 @@
 
 """Destination side of the NBD transfer: exports and the relay."""
 
+from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Sequence
 import logging
@@ -23,8 +25,10 @@ from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import ports
 from sxm_openstack.transfer import digest_client
 from sxm_openstack.transfer import export
+from sxm_openstack.transfer import greeting
 from sxm_openstack.transfer import process
 from sxm_openstack.transfer import relay_client
+from sxm_openstack.transfer.relay import loop
 
 LOG = logging.getLogger(__name__)
 
@@ -40,6 +44,8 @@ class NBDServer:
         its path is at most 80 bytes long.
     :param address: on which the relay listens.
     :param port_range: TCP ports, of which one is taken.
+    :param peer: gives the names of the source.
+    :param pki: directory of certificates; ``None`` is no TLS.
     :param helper_python: interpreter that can import ``nbd``.
     :param group_id: group of QEMU's processes, ``None`` when they run as
         this user.
@@ -52,6 +58,8 @@ class NBDServer:
         address: str,
         port_range: range,
         *,
+        peer: Callable[[], Collection[str]] = tuple,
+        pki: str | None = None,
         helper_python: str = '/usr/bin/python3',
         storage_daemon: str = 'qemu-storage-daemon',
         group_id: int | None = None,
@@ -60,6 +68,8 @@ class NBDServer:
         self._directory = pathlib.Path(runtime_dir)
         self._address = address
         self._port_range = port_range
+        self._peer = peer
+        self._pki = pki
         self._helper_python = helper_python
         self._storage_daemon = storage_daemon
         self._group_id = group_id
@@ -80,12 +90,13 @@ class NBDServer:
         self.close()
         process.prepare_directory(str(self._directory), self._group_id)
         try:
+            token = secrets.token_hex(32)
             channels = [
                 served.program.name
                 for disk in disks
-                for served in self._serve(disk)
+                for served in self._serve(disk, token)
             ]
-            return self._listen(channels)
+            return self._listen(channels, token)
         except exception.MoveFailed:
             self.close()
             raise
@@ -116,7 +127,9 @@ class NBDServer:
         """
         process.prepare_directory(str(self._directory), self._group_id)
         served = export.running(
-            self._directory, disk.base_channel, disk.target
+            self._directory,
+            disk.base_channel,
+            lambda: self._export_name(disk.base_channel),
         )
         if served is not None:
             return digest_client.digests(
@@ -136,12 +149,26 @@ class NBDServer:
         """
         process.clean_directory(str(self._directory))
 
-    def _serve(self, disk: engine_disk.Disk) -> Iterator[export.Export]:
+    def _export_name(self, channel: str) -> str:
+        """:raises VerifyFailed: the relay, which knows it, has gone."""
+        relay = relay_client.RelayClient(self._directory, 'listen')
+        try:
+            return relay.export(channel)
+        except OSError as error:
+            raise exception.VerifyFailed(
+                f'The relay in {self._directory} is gone: {error}',
+                remedy='Look for its end in the log of the kernel.',
+            ) from error
+
+    def _serve(
+        self, disk: engine_disk.Disk, token: str
+    ) -> Iterator[export.Export]:
         yield export.serve_base(
             self._storage_daemon,
             self._directory,
             disk,
             disk.base_channel,
+            export=loop.export_name(token, disk.base_channel),
             writable=True,
         )
         if not disk.read_only:
@@ -150,12 +177,12 @@ class NBDServer:
                 self._directory,
                 disk,
                 disk.mirror_channel,
+                loop.export_name(token, disk.mirror_channel),
             )
 
-    def _listen(self, exported: Sequence[str]) -> ports.Endpoint:
+    def _listen(self, exported: Sequence[str], token: str) -> ports.Endpoint:
         channels = {name: f'{name}.nbd' for name in exported}
         channels[ports.DISKS_CHANNEL] = f'{ports.DISKS_CHANNEL}.sock'
-        token = secrets.token_hex(32)
         _, port = relay_client.start_relay(
             'listen',
             self._directory,
@@ -166,6 +193,7 @@ class NBDServer:
                 'channels': channels,
                 'late_channels': [ports.DISKS_CHANNEL],
                 'idle_exit_s': self._idle_exit_s,
+                'tls': self._tls(),
             },
         )
         LOG.info(
@@ -175,3 +203,13 @@ class NBDServer:
             port,
         )
         return ports.Endpoint(self._address, port, token)
+
+    def _tls(self) -> greeting.TLS | None:
+        if self._pki is None:
+            LOG.warning(
+                'The disks come in without encryption, from whoever knows '
+                'the token: TLS is off (%s)',
+                self._directory.name,
+            )
+            return None
+        return {'directory': self._pki, 'names': list(self._peer())}

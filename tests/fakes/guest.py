@@ -20,6 +20,7 @@ from sxm_openstack import exception
 from sxm_openstack.engine import ports
 
 from tests.fakes import domain as fake_domain
+from tests.fakes import link
 from tests.fakes import storage
 
 _ON = (ports.DomainState.RUNNING, ports.DomainState.PAUSED)
@@ -75,7 +76,10 @@ class FakeGuest(fake_domain.FakeDomain, storage.GuestFiles):
 
     def start_mirror(self, target: str, socket: str, export: str) -> None:
         self._check_on('start a mirror')
-        super().start_mirror(target, socket, export)
+        name, of_link, _ = export.partition(link.EXPORT)
+        if not of_link:
+            raise exception.MirrorFailed(f'There is no export {export}.')
+        super().start_mirror(target, socket, name)
 
     def hand_over(self, overlays: Mapping[str, str]) -> None:
         self._check_on('hand over')

@@ -185,6 +185,7 @@ class FakeTransfer:
         self,
         disk: engine_disk.Disk,
         socket: str,
+        export: str,
         *,
         rate_bytes_per_s: int,
         offset: int = 0,

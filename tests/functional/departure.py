@@ -303,7 +303,9 @@ class Departure:
             domain=faulty(self._domain, 'domain'),
             destination=faulty(self._destination, 'destination'),
             transfer=faulty(
-                parts.transfer(self._order.transfer).source(runtime),
+                parts.transfer(self._order.transfer).source(
+                    runtime, [self._order.peer]
+                ),
                 'transfer',
             ),
             overlays=lambda name: faulty(

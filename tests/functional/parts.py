@@ -27,6 +27,7 @@ from sxm_openstack.transfer import drivers as transfer_drivers
 
 STATE_DIR = '/var/lib/sxm-functional'
 RUNTIME_DIR = '/run/sxm-functional'
+PKI = '/etc/pki/qemu'
 PORTS = range(49300, 49400)
 
 
@@ -43,7 +44,7 @@ def transfer(
     :param settings: fields of :class:`.transfer.base.Settings`.
     """
     return transfer_drivers.load(
-        'nbd', transfer_base.Settings(**(settings or {}))
+        'nbd', transfer_base.Settings(**{'pki': PKI, **(settings or {})})
     )
 
 

@@ -39,11 +39,17 @@ class TestArrivals(unittest.TestCase):
     def test_only_what_nova_has_prepared_for(self):
         with self.assertRaises(exception.PreCheckFailed):
             self.arrivals.side(SERVER, 'there')
-        self.arrivals.expect(SERVER, 'there')
+        self.arrivals.expect(SERVER, 'there', ['there', 'there.example.org'])
         with self.assertRaises(exception.PreCheckFailed):
             self.arrivals.side(SERVER, 'elsewhere')
         side = self.arrivals.side(SERVER, 'there')
         self.assertIs(side, self.arrivals.side(SERVER, 'there'))
+
+    def test_names_of_the_source(self):
+        self.assertEqual((), self.arrivals.names(SERVER))
+        names = ['there', 'there.example.org']
+        self.arrivals.expect(SERVER, 'there', names)
+        self.assertEqual(names, self.arrivals.names(SERVER))
 
     def test_the_state_may_always_be_asked(self):
         self.make.side_effect = None
@@ -51,7 +57,7 @@ class TestArrivals(unittest.TestCase):
         self.assertEqual('absent', self.arrivals.state(SERVER, 'there'))
 
     def test_arrived(self):
-        self.arrivals.expect(SERVER, 'there')
+        self.arrivals.expect(SERVER, 'there', ['there', 'there.example.org'])
         side = self.arrivals.side(SERVER, 'there')
         self.journal.write(fakes.record(DESTINATION))
         worker = self.arrivals.arrived(SERVER)
@@ -60,19 +66,19 @@ class TestArrivals(unittest.TestCase):
         self.assertTrue(self.journal.read(SERVER).committed)
 
     def test_arrived_with_exports_that_do_not_end(self):
-        self.arrivals.expect(SERVER, 'there')
+        self.arrivals.expect(SERVER, 'there', ['there', 'there.example.org'])
         side = self.arrivals.side(SERVER, 'there')
         side.nbd.close.side_effect = exception.NeedsOperator('hangs')
         self.journal.write(fakes.record(DESTINATION))
         self.assertIsNotNone(self.arrivals.arrived(SERVER))
 
     def test_a_server_that_came_without_us(self):
-        self.arrivals.expect(SERVER, 'there')
+        self.arrivals.expect(SERVER, 'there', ['there', 'there.example.org'])
         self.assertIsNone(self.arrivals.arrived(SERVER))
         self.settler.begin.assert_not_called()
 
     def test_discarded(self):
-        self.arrivals.expect(SERVER, 'there')
+        self.arrivals.expect(SERVER, 'there', ['there', 'there.example.org'])
         side = self.arrivals.side(SERVER, 'there')
         self.arrivals.discard(SERVER)
         self.arrivals.discard(SERVER)
@@ -81,7 +87,7 @@ class TestArrivals(unittest.TestCase):
             self.arrivals.side(SERVER, 'there')
 
     def test_a_side_that_refuses_to_be_discarded_is_kept(self):
-        self.arrivals.expect(SERVER, 'there')
+        self.arrivals.expect(SERVER, 'there', ['there', 'there.example.org'])
         side = self.arrivals.side(SERVER, 'there')
         side.discard.side_effect = exception.NeedsOperator('it runs here')
         with self.assertRaises(exception.NeedsOperator):

@@ -30,6 +30,8 @@ class TestMark(unittest.TestCase):
         super().setUp()
         options.register()
         self.addCleanup(CONF.clear_override, 'transfer_driver', 'sxm')
+        CONF.set_override('tls', 'off', 'sxm')
+        self.addCleanup(CONF.clear_override, 'tls', 'sxm')
         self.data = objects.LibvirtLiveMigrateData()
 
     def test_it_survives_the_bus(self):
@@ -60,6 +62,33 @@ class TestMark(unittest.TestCase):
             exception.UnsupportedServer, 'transfer driver pigeon'
         ):
             peer.require_mark(self.data)
+
+    def test_other_settings_of_tls(self):
+        """Not even the fallback may be less safe than asked for."""
+        peer.mark(self.data)
+        CONF.set_override('tls', 'required', 'sxm')
+        with self.assertRaises(exception.PreCheckFailed) as caught:
+            peer.require_mark(self.data)
+        self.assertIn('[sxm] tls = off', str(caught.exception))
+        self.assertNotIsInstance(caught.exception, exception.UnsupportedServer)
+
+    def test_a_destination_without_certificates(self):
+        """It says so, and only a move of disks minds."""
+        CONF.set_override('tls', 'required', 'sxm')
+        CONF.set_override('tls_directory', '/no/such', 'sxm')
+        self.addCleanup(CONF.clear_override, 'tls_directory', 'sxm')
+        peer.mark(self.data)
+        with self.assertRaisesRegex(
+            exception.PreCheckFailed, '/no/such/server-cert.pem'
+        ):
+            peer.require_mark(self.data)
+
+
+class TestNames(unittest.TestCase):
+    def test_names(self):
+        self.assertEqual(['a', 'a.org'], peer.names('a', 'a.org'))
+        self.assertEqual(['a'], peer.names('a', 'a'))
+        self.assertEqual(['a'], peer.names('a', None))
 
 
 class TestCaller(unittest.TestCase):

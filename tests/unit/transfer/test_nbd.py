@@ -27,6 +27,7 @@ from sxm_openstack.transfer import export
 from sxm_openstack.transfer import nbd
 from sxm_openstack.transfer import server
 
+from tests.lab import pki
 from tests.unit.transfer import relays
 from tests.unit.transfer import stubs
 
@@ -49,7 +50,9 @@ class ImageTest(unittest.TestCase):
         ]
 
     def test_base_keeps_its_own_backing_chain(self):
-        image = export.base_image(self.disk, 'vda.base', writable=True)
+        image = export.base_image(
+            self.disk, 'vda.base', export='secret', writable=True
+        )
         file, top = self.arguments(image, '--blockdev')
         self.assertEqual('/a,b/disk', file['filename'])
         self.assertEqual('native', file['aio'])
@@ -58,7 +61,7 @@ class ImageTest(unittest.TestCase):
         self.assertNotIn('backing', top)
         (exported,) = self.arguments(image, '--export')
         self.assertTrue(exported['writable'])
-        self.assertEqual('vda', exported['name'])
+        self.assertEqual('secret', exported['name'])
         self.assertEqual(top['node-name'], exported['node-name'])
 
     def test_source_cannot_be_written(self):
@@ -70,7 +73,7 @@ class ImageTest(unittest.TestCase):
         self.assertTrue(exported['allocation-depth'])
 
     def test_overlay_never_reads_the_unfinished_base(self):
-        image = export.overlay_image(self.disk, 'vda.mirror')
+        image = export.overlay_image(self.disk, 'vda.mirror', 'secret')
         below, file, top = self.arguments(image, '--blockdev')
         self.assertEqual('null-co', below['driver'])
         self.assertEqual(1 << 30, below['size'])
@@ -226,6 +229,19 @@ class ConnectTest(stubs.StubCase):
         link.close_channel('vda.mirror')
         self.assertFalse(os.path.exists(path))
 
+    def test_export_names_are_those_of_the_servers(self):
+        link = self.connect()
+        told = {link.export('vda.base'), link.export('vda.mirror')}
+        served = {
+            json.loads(line)['name']
+            for line in self.seen()
+            if '"allocation-depth"' in line
+        }
+        self.assertEqual(served, told)
+        for name in told:
+            self.assertRegex(name, r'^vda\.(base|mirror)\.[0-9a-f]{32}$')
+            self.assertNotIn(name.rpartition('.')[2], self.endpoint.token)
+
     def test_close_twice_leaves_nothing(self):
         link = self.connect()
         for _ in range(2):
@@ -271,6 +287,105 @@ class ConnectTest(stubs.StubCase):
         self.assertFalse(self.runtime.exists())
 
 
+class TLSTest(stubs.StubCase):
+    """The first words of the two sides, before anything is begun."""
+
+    def setUp(self):
+        super().setUp()
+        self.authority = pki.Authority(self.root / 'ca')
+        self.here = self.issue('here')
+        self.there = self.issue('there', '127.0.0.1')
+
+    def issue(self, *names):
+        directory = self.root / f'pki-{names[0]}'
+        return str(self.authority.issue(directory, names))
+
+    def endpoint(self, certificates, peer=('here',)):
+        far = server.NBDServer(
+            str(self.root / 'far'),
+            '127.0.0.1',
+            range(1),
+            storage_daemon=self.daemon,
+            pki=certificates,
+            peer=lambda: peer,
+        )
+        self.addCleanup(far.close)
+        return far.start([self.disk])
+
+    def connect(self, endpoint, certificates, peer=('there',)):
+        transfer = nbd.NBDTransfer(
+            str(self.runtime), pki=certificates, peer=peer
+        )
+        link = transfer.connect(endpoint, ['vda.mirror'])
+        self.addCleanup(link.close)
+        return link
+
+    def assert_refused(self, reason, *arguments, **named):
+        with self.assertRaisesRegex(exception.MoveFailed, reason) as caught:
+            self.connect(*arguments, **named)
+        self.assertIn('certificates of both hosts', caught.exception.remedy)
+        self.assertFalse(self.runtime.exists())
+
+    def test_both_trust_each_other(self):
+        with self.assertNoLogs('sxm_openstack', 'WARNING'):
+            link = self.connect(self.endpoint(self.there), self.here)
+        self.assertIsNone(link.failure())
+
+    def test_address_is_a_name_of_the_destination(self):
+        link = self.connect(self.endpoint(self.there), self.here, ['x'])
+        self.assertIsNone(link.failure())
+
+    def test_destination_is_another_host(self):
+        third = self.issue('third')
+        self.assert_refused(
+            'is for third, not for there', self.endpoint(third), self.here
+        )
+
+    def test_source_is_another_host(self):
+        endpoint = self.endpoint(self.there, ['third', 'third.example.org'])
+        self.assert_refused('no trusted connection', endpoint, self.here)
+
+    def test_source_alone_has_tls(self):
+        self.assert_refused('TLS|reset', self.endpoint(None), self.here)
+
+    def test_destination_alone_has_tls(self):
+        self.assert_refused('answer|reset', self.endpoint(self.there), None)
+
+    def test_wrong_token(self):
+        endpoint = dataclasses.replace(
+            self.endpoint(self.there), token='b' * 64
+        )
+        self.assert_refused('without an answer', endpoint, self.here)
+
+    def test_missing_certificates(self):
+        endpoint = self.endpoint(self.there)
+        with self.assertRaisesRegex(
+            exception.PreCheckFailed, '/no/such/client-cert.pem: No such file'
+        ):
+            self.connect(endpoint, '/no/such')
+        driver = nbd.NBDDriver(base.Settings(pki='/no/such'))
+        for receiving in (True, False):
+            with self.assertRaises(exception.PreCheckFailed):
+                driver.check(receiving)
+
+    def test_without_tls_it_is_logged(self):
+        with self.assertLogs('sxm_openstack', 'WARNING') as caught:
+            self.connect(self.endpoint(None), None)
+        self.assertEqual(2, len(caught.output))
+        for line in caught.output:
+            self.assertIn('without encryption', line)
+
+    def test_settings_reach_both_sides(self):
+        driver = nbd.NBDDriver(base.Settings(pki=self.here))
+        driver.check(receiving=True)
+        driver.check(receiving=False)
+        source = driver.source('/run/x', ['there'])
+        far = driver.server('/run/x', '192.0.2.1', range(1), lambda: ['here'])
+        self.assertEqual((self.here, self.here), (source._pki, far._pki))
+        self.assertEqual(['there'], source._peer)
+        self.assertEqual(['here'], far._peer())
+
+
 class CopyTest(stubs.StubCase):
     """The service's side of the copier, against scripts in its place."""
 
@@ -282,7 +397,7 @@ class CopyTest(stubs.StubCase):
             helper_python=helper,
         )
         copy = transfer.start_copy(
-            self.disk, '/link', rate_bytes_per_s=5, **options
+            self.disk, '/link', 'far', rate_bytes_per_s=5, **options
         )
         self.addCleanup(copy.close)
         return copy
@@ -310,7 +425,7 @@ class CopyTest(stubs.StubCase):
                     'socket': str(self.runtime / 'vda.source.nbd'),
                     'export': 'vda',
                 },
-                'destination': {'socket': '/link', 'export': 'vda'},
+                'destination': {'socket': '/link', 'export': 'far'},
                 'extent': 'top',
                 'zeros': 'write',
                 'connections': 1,
@@ -383,7 +498,7 @@ class CopyTest(stubs.StubCase):
             helper_python='/no/such/python',
         )
         with self.assertRaises(exception.MoveFailed):
-            transfer.start_copy(self.disk, '/link', rate_bytes_per_s=0)
+            transfer.start_copy(self.disk, '/link', 'far', rate_bytes_per_s=0)
         self.assertEqual([], self.names())
 
 
@@ -419,20 +534,20 @@ class DriverTest(unittest.TestCase):
         driver = nbd.NBDDriver(
             base.Settings('/py', watchdog_timeout_s=7.0, copy_connections=3)
         )
-        source = driver.source('/run/x')
+        source = driver.source('/run/x', ['there'])
         self.assertEqual(7.0, source._watchdog_timeout_s)
         self.assertEqual('/py', source._helper_python)
         self.assertEqual(3, source._connections)
-        far = driver.server('/run/x', '192.0.2.1', range(10, 20))
+        far = driver.server('/run/x', '192.0.2.1', range(10, 20), tuple)
         self.assertEqual('/py', far._helper_python)
         self.assertEqual('/run/x/disks.sock', far.disks_socket)
 
     def test_group_of_qemu(self):
         name = grp.getgrgid(os.getgid()).gr_name
         driver = nbd.NBDDriver(base.Settings(qemu_group=name))
-        self.assertEqual(os.getgid(), driver.source('/run/x')._group_id)
+        self.assertEqual(os.getgid(), driver.source('/run/x', ())._group_id)
 
     def test_group_that_does_not_exist(self):
         driver = nbd.NBDDriver(base.Settings(qemu_group='no such group'))
         with self.assertRaises(exception.PreCheckFailed):
-            driver.source('/run/x')
+            driver.source('/run/x', ())
