@@ -293,15 +293,36 @@ _TIMEOUTS = [
         mutable=True,
         help="""
 Time, in seconds, without any progress on the link after which the link is
-closed and the move fails.
+closed.
 
 The guest's writes wait for the destination. When the link is dead, this is
 how long they wait at most: then the guest goes on at full speed on the
-source, and the move is undone.
+source, and the move waits for the link or is undone.
 
 Related options:
 
-* ``storage_timeout``
+* ``link_timeout``
+""",
+    ),
+    cfg.IntOpt(
+        'link_timeout',
+        default=300,
+        min=0,
+        mutable=True,
+        help="""
+Time, in seconds, for which a move whose link was closed waits for it to work
+again; 0 undoes the move at once.
+
+Until the hand-over, a move goes on where it was: what was copied is not sent
+again. What the guest writes meanwhile stays on the source and goes over the
+link when that is back, together with what was mirrored before.
+
+While the memory moves, a lost link undoes the move in any case.
+
+Related options:
+
+* ``watchdog_timeout``
+* ``storage_timeout``: counts on meanwhile
 """,
     ),
     cfg.IntOpt(

@@ -83,11 +83,19 @@ class Domain(Protocol):
         :param overlays: target to path of the existing, empty overlay.
         """
 
-    def start_mirror(self, target: str, socket: str, export: str) -> None:
+    def start_mirror(
+        self,
+        target: str,
+        socket: str,
+        export: str,
+        rate_bytes_per_s: int = 0,
+    ) -> None:
         """Start a shallow, synchronously writing copy of the top overlay.
 
         :param socket: local unix socket that leads to the NBD server.
         :param export: NBD export name.
+        :param rate_bytes_per_s: limit for what the overlay holds already,
+            not for new writes; 0 is none.
         """
 
     def mirror_state(self, target: str) -> MirrorState: ...
@@ -148,6 +156,12 @@ class Destination(Protocol):
         """Make bases and overlays, serve them, listen.
 
         A second call starts over: nothing of an earlier attempt is kept.
+        """
+
+    def reconnect(self, disks: Sequence[engine_disk.Disk]) -> Endpoint:
+        """Listen anew after the link was lost, before the hand-over.
+
+        What was copied of the bases is kept; overlays are empty again.
         """
 
     def hand_over(self, disks: Sequence[engine_disk.Disk]) -> None:
@@ -253,6 +267,12 @@ class Transfer(Protocol):
     """Source side of a transfer driver."""
 
     def connect(self, endpoint: Endpoint, channels: Sequence[str]) -> Link: ...
+
+    def is_reachable(self, endpoint: Endpoint) -> bool:
+        """Whether the host answers there, be it with a refusal.
+
+        Blocks for no longer than the watchdog waits.
+        """
 
     def start_copy(
         self,

@@ -12,6 +12,7 @@
 
 """Runs the steps of a plan in order and undoes them in reverse."""
 
+from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 import logging
@@ -28,6 +29,10 @@ _UNDO_FOR_S = 30.0
 _UNDO_AGAIN_AFTER_S = 1.0
 
 
+Recover = Callable[[Exception], bool]
+"""Given why a step failed: puts it right, or says that it cannot."""
+
+
 class Runner:
     """Executes steps with the journal written around each.
 
@@ -37,6 +42,7 @@ class Runner:
     :param control: abort requests, looked at between steps.
     :param host: name of this host, for errors.
     :param clock: for the pauses between attempts to undo.
+    :param recover: asked when a step fails that can be resumed.
     """
 
     def __init__(
@@ -47,6 +53,7 @@ class Runner:
         control: engine_control.Control,
         host: str,
         clock: engine_clock.Clock | None = None,
+        recover: Recover | None = None,
     ) -> None:
         self._steps = list(steps)
         self._journal = journal
@@ -54,6 +61,7 @@ class Runner:
         self._control = control
         self._host = host
         self._clock = clock or engine_clock.SystemClock()
+        self._recover = recover
         self._begun: list[engine_step.Step] = []
         self._left: list[str] = []
 
@@ -85,7 +93,7 @@ class Runner:
             try:
                 self._control.check()
                 self._begin(step)
-                step.execute()
+                self._execute(step)
                 self._mark(step, 'done')
                 self._control.check()
             except Exception as error:
@@ -154,6 +162,18 @@ class Runner:
         self._begun.append(step)
         self._mark(step, 'intent')
         LOG.info('Step %s begins', step)
+
+    def _execute(self, step: engine_step.Step) -> None:
+        while True:
+            try:
+                step.execute()
+                return
+            except Exception as error:
+                if self._recover is None or not step.resumable:
+                    raise
+                if not self._recover(error):
+                    raise
+                LOG.info('Step %s goes on', step)
 
     def _mark(self, step: engine_step.Step, mark: str | None) -> None:
         steps = dict(self._record.steps)

@@ -29,10 +29,13 @@ class Step(abc.ABC):
 
     :cvar name: stable name, written to the journal and to errors.
     :ivar target: disk that it is about, or the empty string for all.
+    :ivar resumable: after a failure that was put right, :meth:`execute` goes
+        on where it was.
     """
 
     name: str = ''
     target: str = ''
+    resumable: bool = False
 
     @abc.abstractmethod
     def execute(self) -> None:

@@ -24,7 +24,6 @@ import time
 from typing import Any
 
 import libvirt
-from oslo_log import log as logging
 
 from sxm_openstack import exception
 from sxm_openstack.engine import ports
@@ -32,10 +31,9 @@ from sxm_openstack.hypervisor import blockjob
 from sxm_openstack.hypervisor import commit
 from sxm_openstack.hypervisor import errors
 from sxm_openstack.hypervisor import greeting
+from sxm_openstack.hypervisor import pause
 from sxm_openstack.hypervisor import states
 from sxm_openstack.hypervisor import xml
-
-LOG = logging.getLogger(__name__)
 
 _SNAPSHOT_FLAGS = (
     libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY
@@ -50,7 +48,6 @@ _MIRROR_FLAGS = (
     | libvirt.VIR_DOMAIN_BLOCK_COPY_SYNCHRONOUS_WRITES
 )
 
-_RESUME_TIMEOUT_S = 10.0
 _GREETING_TIMEOUT_S = 5.0
 _GRACE_S = 1.0
 """How long a job whose link was closed may take to fail by itself."""
@@ -148,7 +145,13 @@ class LibvirtDomain:
         except KeyError as error:
             raise self._no_disk(error.args[0]) from error
 
-    def start_mirror(self, target: str, socket: str, export: str) -> None:
+    def start_mirror(
+        self,
+        target: str,
+        socket: str,
+        export: str,
+        rate_bytes_per_s: int = 0,
+    ) -> None:
         """Start a shallow, synchronously writing copy of the top overlay.
 
         QEMU connects inside this call and the guest's devices stand still
@@ -172,7 +175,10 @@ class LibvirtDomain:
             self._watches[target] = watch
             try:
                 domain.blockCopy(
-                    target, xml.mirror_xml(socket, export), {}, _MIRROR_FLAGS
+                    target,
+                    xml.mirror_xml(socket, export),
+                    _limits(rate_bytes_per_s),
+                    _MIRROR_FLAGS,
                 )
             except BaseException:
                 self._forget(target)
@@ -319,31 +325,8 @@ class LibvirtDomain:
         try:
             yield
         finally:
-            self._resume()
+            pause.resume(self.lookup, self._uuid, self._host)
             self.last_pause_s = time.monotonic() - started
-
-    def _resume(self) -> None:
-        """Let the guest go on, trying again while that may help."""
-        deadline = time.monotonic() + _RESUME_TIMEOUT_S
-        while True:
-            try:
-                self.lookup().resume()
-                return
-            except libvirt.libvirtError as error:
-                if time.monotonic() < deadline and not errors.is_absent(error):
-                    LOG.warning(
-                        'cannot resume domain %s, trying again: %s',
-                        self._uuid,
-                        error,
-                    )
-                    time.sleep(blockjob.POLL_S)
-                    continue
-                raise exception.NeedsOperator(
-                    f'The guest {self._uuid} was paused for the hand-over '
-                    f'and cannot be resumed: libvirt says: {error}',
-                    host=self._host,
-                    remedy=f'Run "virsh resume {self._uuid}" on this host.',
-                ) from error
 
     def close(self) -> None:
         """Stop listening to jobs.  The jobs go on.  Idempotent."""
@@ -398,3 +381,11 @@ class LibvirtDomain:
         disk: str | None = None,
     ) -> contextlib.AbstractContextManager[None]:
         return errors.translated(doing, failure, host=self._host, disk=disk)
+
+
+def _limits(rate_bytes_per_s: int) -> dict[str, int]:
+    """Parameters of a block copy; QEMU holds back what it copies in the
+    background, and never the guest's own writes."""
+    if not rate_bytes_per_s:
+        return {}
+    return {libvirt.VIR_DOMAIN_BLOCK_COPY_BANDWIDTH: rate_bytes_per_s}

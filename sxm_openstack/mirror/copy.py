@@ -42,6 +42,7 @@ class CopyBase(engine_step.Step):
     """Copy one frozen base, as fast as the guest's writes leave room."""
 
     name = 'copy-base'
+    resumable = True
 
     def __init__(self, move: mirror_move.Move, disk: engine_disk.Disk) -> None:
         self._move = move
@@ -50,13 +51,17 @@ class CopyBase(engine_step.Step):
         self._copy: ports.Copy | None = None
         self._finished = False
         self._writes: dict[str, ports.WriteStats] = {}
-        self._seen_bytes = 0
+        self._seen_bytes: int | None = None
+        self._offset = 0
+        self._started_s: float | None = None
 
     def execute(self) -> None:
         move, disk = self._move, self._disk
         if self._finished:
             return
-        self._seen_bytes = 0
+        if self._copy is not None:
+            self._copy.close()
+        self._seen_bytes = None
         move.progress.phase(disk.target, engine_disk.DiskPhase.COPYING)
         with move.explained():
             self._copy = move.transfer.start_copy(
@@ -64,6 +69,7 @@ class CopyBase(engine_step.Step):
                 move.open_link.socket(disk.base_channel),
                 move.open_link.export(disk.base_channel),
                 rate_bytes_per_s=move.governor.rate_bytes_per_s,
+                offset=self._offset,
             )
             self._follow(self._copy)
         # After a failure the runner reverts, which closes it as well, and
@@ -77,6 +83,7 @@ class CopyBase(engine_step.Step):
         if self._copy is not None:
             self._copy.close()
         self._finished = False
+        self._offset = 0
 
     def probe(self) -> engine_step.Outcome:
         if self._finished:
@@ -86,15 +93,17 @@ class CopyBase(engine_step.Step):
     def _follow(self, copy: ports.Copy) -> None:
         """Steer the copy until it has finished."""
         move = self._move
-        started_s = move.clock.now()
+        if self._started_s is None:
+            self._started_s = move.clock.now()
         told = move.governor.rate_bytes_per_s
         while True:
             move.check()
-            self._check_time(started_s)
+            self._check_time(self._started_s)
             done = copy.progress()
             move.progress.copied(
                 self.target, done.total_bytes, done.done_bytes
             )
+            self._offset = done.offset
             if done.finished:
                 return
             if done.done_bytes:
@@ -123,11 +132,12 @@ class CopyBase(engine_step.Step):
         base = link.meter(self._disk.base_channel)
         # Not what was sent: that may still lie in a buffer here, and zeros
         # are work for the other side with next to nothing to send.
-        move.copied_bytes += done.done_bytes - self._seen_bytes
+        if self._seen_bytes is not None:
+            move.copied_bytes += done.done_bytes - self._seen_bytes
         self._seen_bytes = done.done_bytes
         mirrored = 0
         for disk in move.mirrored:
-            sent = link.meter(disk.mirror_channel).sent_bytes
+            sent = move.mirrored_bytes(disk)
             move.progress.mirrored(disk.target, sent)
             mirrored += sent
         delay_s = None
@@ -164,6 +174,7 @@ class VerifyBase(engine_step.Step):
     """
 
     name = 'verify-base'
+    resumable = True
 
     def __init__(self, move: mirror_move.Move, disk: engine_disk.Disk) -> None:
         self._move = move

@@ -103,15 +103,33 @@ class DestinationMove:
             )
             self.journal.begin(self._record(committed=False))
             for disk in disks:
-                storage = self.storage(disk.format)
-                storage.create_base(disk)
+                self.storage(disk.format).create_base(disk)
                 if not disk.read_only:
-                    storage.create_overlay(
-                        disk.overlay_path,
-                        disk.path,
-                        disk.format,
-                        disk.size_bytes,
-                    )
+                    self._create_overlay(disk)
+            return self.nbd.start(disks)
+
+    def reconnect(self, disks: Sequence[engine_disk.Disk]) -> ports.Endpoint:
+        """See :meth:`.ports.Destination.reconnect`.
+
+        Overlays are made anew: the mirrors send all that theirs hold, and
+        nobody knows which of the last writes had arrived here.
+
+        :raises MoveFailed: nothing was prepared here.
+        :raises NeedsOperator: the guest is, or may be, on this host.
+        """
+        with self._lock:
+            self._recall()
+            if not self._disks:
+                raise exception.MoveFailed(
+                    f'Server {self.server} was not prepared on this host.'
+                )
+            self._check_may_go()
+            self.nbd.close()
+            for disk in disks:
+                if not disk.read_only:
+                    storage = self.storage(disk.format)
+                    storage.remove(disk.overlay_path)
+                    self._create_overlay(disk)
             return self.nbd.start(disks)
 
     def hand_over(self, disks: Sequence[engine_disk.Disk]) -> None:
@@ -175,6 +193,11 @@ class DestinationMove:
             self.journal.forget(self.server)
             self._disks = self._made = ()
             LOG.info('Disks of server %s are flat', self.server)
+
+    def _create_overlay(self, disk: engine_disk.Disk) -> None:
+        self.storage(disk.format).create_overlay(
+            disk.overlay_path, disk.path, disk.format, disk.size_bytes
+        )
 
     def _recall(self) -> None:
         """Take from the journal what an earlier process had prepared."""

@@ -39,6 +39,7 @@ class HandOver(engine_step.Step):
     ) -> None:
         self._move = move
         self._disks = disks
+        self.resumable = True
 
     def execute(self) -> None:
         move = self._move
@@ -64,6 +65,7 @@ class HandOver(engine_step.Step):
     def _freeze(self) -> None:
         """The only moment before the switch in which the guest stands."""
         move = self._move
+        self.resumable = False
         move.progress.mark('pause')
         try:
             move.domain.hand_over(

@@ -34,12 +34,14 @@ class Settings:
     :param verify: ``none``, or anything else to compare every base by
         digest before the hand-over.  Read-only disks are always compared.
     :param storage_timeout_s: bound of the storage stage; 0 is no bound.
+    :param link_timeout_s: how long a lost link is waited for; 0 is not.
     :param job_timeout_s: bound for a block job to start, end or commit.
     """
 
     limits: engine_governor.Limits = engine_governor.Limits()
     verify: str = 'none'
     storage_timeout_s: float = 0.0
+    link_timeout_s: float = 0.0
     job_timeout_s: float = 60.0
 
 
@@ -53,10 +55,12 @@ class Move:
     :param disks: all disks that go, in the order in which they go.
     :param overlays: storage of a disk, by its format.
     :param link: set while the move is connected to its destination.
+    :ivar endpoint: where the destination listens, or last did.
     :ivar mirrored: disks whose mirror must be READY.
     :ivar governor: one for all copies: what it learnt of the link counts
         for the next disk too.
     :ivar copied_bytes: that all copies have moved so far.
+    :ivar mirrored_before: bytes mirrored over links that were lost, by target.
     """
 
     server: str
@@ -75,6 +79,8 @@ class Move:
     mirrored: list[engine_disk.Disk] = dataclasses.field(default_factory=list)
     governor: engine_governor.Governor = dataclasses.field(init=False)
     copied_bytes: int = 0
+    endpoint: ports.Endpoint | None = None
+    mirrored_before: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.governor = engine_governor.Governor(self.settings.limits)
@@ -91,6 +97,21 @@ class Move:
             )
         return self.link
 
+    def connect(self, endpoint: ports.Endpoint) -> None:
+        """Open the link to a destination that listens there."""
+        channels = [ports.DISKS_CHANNEL]
+        for disk in self.disks:
+            channels.append(disk.base_channel)
+            if not disk.read_only:
+                channels.append(disk.mirror_channel)
+        self.endpoint = endpoint
+        self.link = self.transfer.connect(endpoint, channels)
+
+    def mirrored_bytes(self, disk: engine_disk.Disk) -> int:
+        """What the disk's mirrors have put on the link so far."""
+        sent = self.open_link.meter(disk.mirror_channel).sent_bytes
+        return self.mirrored_before.get(disk.target, 0) + sent
+
     def check(self) -> None:
         """Raise what ended the move: abort, dead link or lost mirror.
 
@@ -106,7 +127,7 @@ class Move:
             if state in (ports.MirrorState.FAILED, ports.MirrorState.NONE):
                 # Closing the link ends the mirrors: look again.
                 self._check_link()
-                self._check_guest()
+                self.check_guest()
                 raise exception.MirrorFailed(
                     f'The mirror of {disk.target} to {self.peer} ended '
                     f'({state}).',
@@ -128,7 +149,7 @@ class Move:
         except exception.MoveFailed as error:
             try:
                 self._check_link()
-                self._check_guest()
+                self.check_guest()
             except exception.MoveFailed as cause:
                 raise cause from error
             except exception.Retryable:
@@ -145,7 +166,11 @@ class Move:
                 remedy='Check the migration network and start again.',
             )
 
-    def _check_guest(self) -> None:
+    def check_guest(self) -> None:
+        """Raise when there is no guest any more.
+
+        :raises MoveFailed: it ended by itself.
+        """
         state = self.domain.state()
         if state not in (
             ports.DomainState.RUNNING,

@@ -12,7 +12,6 @@
 
 """Step: make the destination ready and connect to it."""
 
-from sxm_openstack.engine import ports
 from sxm_openstack.engine import step as engine_step
 from sxm_openstack.mirror import move as mirror_move
 
@@ -30,12 +29,7 @@ class PrepareDestination(engine_step.Step):
         self._close_link()
         endpoint = move.destination.prepare(move.disks)
         move.control.check()
-        channels = [ports.DISKS_CHANNEL]
-        for disk in move.disks:
-            channels.append(disk.base_channel)
-            if not disk.read_only:
-                channels.append(disk.mirror_channel)
-        move.link = move.transfer.connect(endpoint, channels)
+        move.connect(endpoint)
 
     def revert(self) -> None:
         self._close_link()

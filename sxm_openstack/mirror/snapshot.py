@@ -27,6 +27,7 @@ from sxm_openstack.engine import step as engine_step
 from sxm_openstack.mirror import base
 from sxm_openstack.mirror import copy
 from sxm_openstack.mirror import move as mirror_move
+from sxm_openstack.mirror import recovery
 from sxm_openstack.mirror import settle
 
 LOG = logging.getLogger(__name__)
@@ -51,24 +52,26 @@ class MirrorDisk(engine_step.Step):
     """Snapshot one disk and at once mirror its new overlay."""
 
     name = 'mirror-disk'
+    resumable = True
 
     def __init__(self, move: mirror_move.Move, disk: engine_disk.Disk) -> None:
         self._move = move
         self._disk = disk
         self.target = disk.target
         self._folded = False
+        self._snapshot_taken = False
 
     def execute(self) -> None:
         move, disk = self._move, self._disk
         move.check()
-        self._check_top()
         self._folded = False
-        move.progress.phase(disk.target, engine_disk.DiskPhase.PREPARING)
-        move.overlays(disk.format).create_overlay(
-            disk.overlay_path, disk.path, disk.format, disk.size_bytes
-        )
         with move.explained():
-            move.domain.snapshot({disk.target: disk.overlay_path})
+            if self._snapshot_taken:
+                # The link was lost in between: what the guest has written
+                # since has to be sent.
+                recovery.mirror_again(move, disk)
+                return
+            self._take_snapshot()
             move.domain.start_mirror(
                 disk.target,
                 move.open_link.socket(disk.mirror_channel),
@@ -79,6 +82,16 @@ class MirrorDisk(engine_step.Step):
                 disk.target, move.settings.job_timeout_s
             )
         move.mirrored.append(disk)
+
+    def _take_snapshot(self) -> None:
+        move, disk = self._move, self._disk
+        self._check_top()
+        move.progress.phase(disk.target, engine_disk.DiskPhase.PREPARING)
+        move.overlays(disk.format).create_overlay(
+            disk.overlay_path, disk.path, disk.format, disk.size_bytes
+        )
+        move.domain.snapshot({disk.target: disk.overlay_path})
+        self._snapshot_taken = True
 
     def revert(self) -> None:
         """Cut the mirror first: a job on a dead link cannot be asked."""
@@ -92,6 +105,7 @@ class MirrorDisk(engine_step.Step):
         if not self._folded:
             self._fold(files)
             self._folded = True
+            self._snapshot_taken = False
         settle.remove_overlays(disk, files)
         move.progress.phase(disk.target, engine_disk.DiskPhase.REVERTED)
 

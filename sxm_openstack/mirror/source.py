@@ -25,6 +25,7 @@ from sxm_openstack.mirror import copy
 from sxm_openstack.mirror import handover
 from sxm_openstack.mirror import move as mirror_move
 from sxm_openstack.mirror import prepare
+from sxm_openstack.mirror import recovery
 
 LOG = logging.getLogger(__name__)
 
@@ -86,6 +87,7 @@ class SourceMove:
             move.control,
             move.host,
             move.clock,
+            recovery.LinkRecovery(move),
         )
 
     def run(self) -> None:

@@ -20,10 +20,15 @@ server on it, copying it or moving it would lose them.
 from typing import Any
 
 from nova import exception as nova_exception
+import nova.conf
 from nova.virt.libvirt import driver as libvirt_driver
+from oslo_log import log as logging
 
 from sxm_openstack import exception
 from sxm_openstack.nova import host as sxm_host
+
+CONF = nova.conf.CONF
+LOG = logging.getLogger(__name__)
 
 
 class GuardedDriver(libvirt_driver.LibvirtDriver):
@@ -89,6 +94,17 @@ class GuardedDriver(libvirt_driver.LibvirtDriver):
     ) -> None:
         self._settle(instance, 'a rescue')
         super().rescue(context, instance, *arguments, **named)
+
+    def destroy(
+        self, context: Any, instance: Any, *arguments: Any, **named: Any
+    ) -> None:
+        """A server that is deleted is not moved any more: as long as Nova
+        still knows it, Nova can empty the destination."""
+        if not self._moves.call_off(
+            instance.uuid, 'The server is deleted.', CONF.sxm.handover_timeout
+        ):
+            LOG.warning('The move does not end', instance=instance)
+        super().destroy(context, instance, *arguments, **named)
 
     def cleanup(
         self,

@@ -57,6 +57,7 @@ class MoveHost:
     ) -> None:
         self._libvirt = libvirt
         self._lock = threading.Lock()
+        self._one_ended = threading.Condition(self._lock)
         self._sessions: dict[str, sxm_session.Session] = {}
         self._cut_short: dict[str, str] = {}
         self._journal = engine_journal.Journal(CONF.sxm.state_dir)
@@ -131,11 +132,28 @@ class MoveHost:
         """
         with self._lock:
             session = self._sessions.pop(server, None)
+            self._one_ended.notify_all()
         if session is None:
             return
         record = self._journal.read(server)
         if record is not None and not record.committed:
             self._settler.begin(server)
+
+    def call_off(self, server: str, reason: str, timeout_s: float) -> bool:
+        """Abort the move away from this host, and wait for its end.
+
+        Does nothing when there is none, or when its own thread asks.
+
+        :returns: whether nothing is under way any more.
+        """
+        session = self.session(server)
+        if session is None or session.thread is threading.current_thread():
+            return True
+        session.abort(reason)
+        with self._lock:
+            return self._one_ended.wait_for(
+                lambda: self._sessions.get(server) is not session, timeout_s
+            )
 
     def session(self, server: str) -> sxm_session.Session | None:
         """The move away from this host that is under way, if any."""

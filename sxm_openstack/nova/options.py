@@ -64,6 +64,7 @@ def settings() -> move.Settings:
         ),
         verify=CONF.sxm.verify,
         storage_timeout_s=CONF.sxm.storage_timeout,
+        link_timeout_s=CONF.sxm.link_timeout,
         job_timeout_s=CONF.sxm.handover_timeout,
     )
 

@@ -14,8 +14,8 @@
 
 Version history of the interface, namespace ``sxm``:
 
-* 1.0: ``sxm_prepare``, ``sxm_hand_over``, ``sxm_digests``, ``sxm_state``,
-  ``sxm_discard``.
+* 1.0: ``sxm_prepare``, ``sxm_reconnect``, ``sxm_hand_over``,
+  ``sxm_digests``, ``sxm_state``, ``sxm_discard``.
 """
 
 from collections.abc import Callable
@@ -74,12 +74,14 @@ class DestinationEndpoint:
     def sxm_prepare(
         self, context: Any, instance: Any, peer: str, disks: list[Any]
     ) -> dict[str, Any]:
-        endpoint = self._side(instance, peer).prepare(_load(disks))
-        return {
-            'address': endpoint.address,
-            'port': endpoint.port,
-            'token': endpoint.token,
-        }
+        side = self._side(instance, peer)
+        return _dump_endpoint(side.prepare(_load(disks)))
+
+    def sxm_reconnect(
+        self, context: Any, instance: Any, peer: str, disks: list[Any]
+    ) -> dict[str, Any]:
+        side = self._side(instance, peer)
+        return _dump_endpoint(side.reconnect(_load(disks)))
 
     def sxm_hand_over(
         self, context: Any, instance: Any, peer: str, disks: list[Any]
@@ -143,6 +145,11 @@ class DestinationAPI:
 
     def prepare(self, disks: Sequence[engine_disk.Disk]) -> ports.Endpoint:
         return ports.Endpoint(**self._call('sxm_prepare', disks=_dump(disks)))
+
+    def reconnect(self, disks: Sequence[engine_disk.Disk]) -> ports.Endpoint:
+        return ports.Endpoint(
+            **self._call('sxm_reconnect', disks=_dump(disks))
+        )
 
     def hand_over(self, disks: Sequence[engine_disk.Disk]) -> None:
         self._call('sxm_hand_over', disks=_dump(disks))
@@ -238,6 +245,14 @@ def _first_line(error: Exception) -> str:
 
 def _dump(disks: Sequence[engine_disk.Disk]) -> list[dict[str, Any]]:
     return [disk.to_dict() for disk in disks]
+
+
+def _dump_endpoint(endpoint: ports.Endpoint) -> dict[str, Any]:
+    return {
+        'address': endpoint.address,
+        'port': endpoint.port,
+        'token': endpoint.token,
+    }
 
 
 def _load(disks: Sequence[Any]) -> list[engine_disk.Disk]:

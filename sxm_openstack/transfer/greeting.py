@@ -17,12 +17,19 @@ told, and not by a block job that ends with "connection closed".
 """
 
 import socket
+import ssl
 from typing import TypedDict
 
 from sxm_openstack import exception
 from sxm_openstack.engine import ports
 from sxm_openstack.transfer.relay import loop
 from sxm_openstack.transfer.relay import tls
+
+_REMEDY = (
+    'Compare [sxm] tls and the certificates of both hosts: each must have '
+    "been issued for the name of its host, by the authority in the other's "
+    'ca-cert.pem.'
+)
 
 
 class TLS(TypedDict):
@@ -52,13 +59,20 @@ def check_files(directory: str, server_side: bool) -> None:
         ) from error
 
 
+def connect(endpoint: ports.Endpoint, timeout_s: float) -> socket.socket:
+    """:raises OSError: nobody accepts connections there."""
+    return socket.create_connection(
+        (endpoint.address, endpoint.port), timeout=timeout_s
+    )
+
+
 def greet(
     endpoint: ports.Endpoint, config: TLS | None, timeout_s: float
 ) -> None:
     """See that the destination listens, is the peer, and lets us in.
 
     :param timeout_s: for each of the three.
-    :raises PeerUnreachable: nobody accepts connections there.
+    :raises PeerUnreachable: nobody accepts connections there, or this one.
     :raises PreCheckFailed: this host has no certificate of its own.
     :raises MoveFailed: one of the two does not trust the other.
     """
@@ -66,9 +80,7 @@ def greet(
     if config is not None:
         check_files(config['directory'], server_side=False)
     try:
-        plain = socket.create_connection(
-            (endpoint.address, endpoint.port), timeout=timeout_s
-        )
+        plain = connect(endpoint, timeout_s)
     except OSError as error:
         raise exception.PeerUnreachable(
             f'{where} does not accept connections: {error}',
@@ -78,17 +90,21 @@ def greet(
     with plain:
         try:
             answer = _say(plain, endpoint.token, config)
+        except (ssl.SSLError, tls.Refused) as error:
+            raise exception.MoveFailed(
+                f'There is no trusted connection to {where}: '
+                f'{tls.why(error)}.',
+                remedy=_REMEDY,
+            ) from error
         except OSError as error:
             reason = tls.why(error)
         else:
             if answer == loop.GREETED:
                 return
             reason = 'it closed the connection without an answer'
-    raise exception.MoveFailed(
-        f'There is no trusted connection to {where}: {reason}.',
-        remedy='Compare [sxm] tls and the certificates of both hosts: each '
-        'must have been issued for the name of its host, by the authority in '
-        "the other's ca-cert.pem.",
+    # It may be the link as well as a certificate that is not accepted.
+    raise exception.PeerUnreachable(
+        f'{where} does not let this host in: {reason}.', remedy=_REMEDY
     )
 
 

@@ -164,6 +164,16 @@ class NBDTransfer:
         relay_client.start_relay('connect', self._directory, config)
         return relay_client.RelayLink(self._directory, channels)
 
+    def is_reachable(self, endpoint: ports.Endpoint) -> bool:
+        """See :meth:`.ports.Transfer.is_reachable`."""
+        try:
+            greeting.connect(endpoint, self._watchdog_timeout_s).close()
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+        return True
+
     def start_copy(
         self,
         disk: engine_disk.Disk,

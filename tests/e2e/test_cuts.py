@@ -25,14 +25,36 @@ class TestCuts(stops.StopCase):
 
     def test_the_link_dies(self) -> None:
         """Trap 4: no ERROR, nothing left there, and the reason is named."""
-        self.begin('20mbps', 'sxm_disk_vdb')
-        began = time.monotonic()
-        self.link('cut')
-        self.assertEqual('failed', self.server.wait_end()['status'])
+        here = self.cloud.compute(self.source)
+        with here.running_with({'sxm': {'link_timeout': '5'}}):
+            self.begin('20mbps', 'sxm_disk_vdb')
+            began = time.monotonic()
+            self.link('cut')
+            self.assertEqual('failed', self.server.wait_end()['status'])
         stats = self.cloud.collector.window(self.server.address, began)
         self.assertLess(stats.worst_write_latency_s, 20)
         self.assert_named('sxm_disk_vdb', 'link', self.source)
         self.assert_stayed('failed')
+
+    def test_the_link_dies_and_comes_back(self) -> None:
+        """The guest writes on, and then the move goes on."""
+        here = self.cloud.compute(self.source)
+        since = len(here.log)
+        self.begin('20mbps', 'sxm_disk_vdb')
+        began = time.monotonic()
+        self.link('cut')
+        self.cloud.wait(
+            'loss of the link',
+            lambda: 'sxm phase link-lost' in here.log[since:],
+            60,
+        )
+        stats = self.cloud.collector.window(self.server.address, began)
+        self.assertLess(stats.worst_write_latency_s, 20)
+        self.link('20mbps')
+        self.assertEqual('completed', self.server.wait_end()['status'])
+        self.assertIn('sxm phase link-back', here.log[since:])
+        self.assert_at(self.server, self.there)
+        self.assert_verified(self.server)
 
     def test_nova_compute_is_killed_on_the_source(self) -> None:
         """Trap 1: the overlays are folded before Nova touches the server."""

@@ -257,7 +257,13 @@ class FakeDomain:
             return f'the disk {target} has an active block job'
         return None
 
-    def start_mirror(self, target: str, socket: str, export: str) -> None:
+    def start_mirror(
+        self,
+        target: str,
+        socket: str,
+        export: str,
+        rate_bytes_per_s: int = 0,
+    ) -> None:
         self._check(target)
         if self.auto_export:
             self.exports.setdefault(export, FakeExport())

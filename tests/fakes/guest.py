@@ -74,12 +74,18 @@ class FakeGuest(fake_domain.FakeDomain, storage.GuestFiles):
         self._check_on('put overlays')
         super().snapshot(overlays)
 
-    def start_mirror(self, target: str, socket: str, export: str) -> None:
+    def start_mirror(
+        self,
+        target: str,
+        socket: str,
+        export: str,
+        rate_bytes_per_s: int = 0,
+    ) -> None:
         self._check_on('start a mirror')
         name, of_link, _ = export.partition(link.EXPORT)
         if not of_link:
             raise exception.MirrorFailed(f'There is no export {export}.')
-        super().start_mirror(target, socket, name)
+        super().start_mirror(target, socket, name, rate_bytes_per_s)
 
     def hand_over(self, overlays: Mapping[str, str]) -> None:
         self._check_on('hand over')

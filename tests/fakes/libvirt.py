@@ -172,6 +172,7 @@ class FakeVirDomain:
         self, target: str, text: str, parameters: Any, flags: int
     ) -> None:
         self._call('blockCopy', target, flags)
+        self.copy_parameters = parameters
 
     def blockCommit(
         self, target: str, base: str, top: str | None, rate: int, flags: int

@@ -102,6 +102,7 @@ class FakeCopy:
 
     It holds the base from its start until it is closed.
 
+    :ivar offset: where it began.
     :ivar rates: every rate that was set.
     :ivar error: makes the next look at the progress raise.
     """
@@ -112,12 +113,15 @@ class FakeCopy:
         disk: engine_disk.Disk,
         link: fake_link.FakeLink,
         rate_bytes_per_s: int,
+        offset: int,
     ) -> None:
         self._transfer = transfer
         self._disk = disk
         self._link = link
         self._todo = sorted(transfer.files[disk.path].blocks.items())
-        self._done = 0
+        self._done = offset // BLOCK_BYTES
+        self._before = self._done
+        self.offset = offset
         self.rates = [rate_bytes_per_s]
         self.closed = False
         self.error: str | None = None
@@ -137,7 +141,7 @@ class FakeCopy:
         for block, value in self._todo[self._done : until]:
             there[block] = value
             self._done += 1
-        self._link.copied_blocks[channel] = self._done
+        self._link.copied_blocks[channel] = self._done - self._before
         return ports.CopyProgress(
             total_bytes=len(self._todo) * BLOCK_BYTES,
             done_bytes=self._done * BLOCK_BYTES,
@@ -159,6 +163,7 @@ class FakeTransfer:
     :param guest: that reaches the server's exports over the link.
     :param server: the other side.
     :ivar blocks_at_once: how much a copy does between two looks.
+    :ivar dead_for_tries: how often the other host does not answer.
     """
 
     def __init__(
@@ -170,6 +175,8 @@ class FakeTransfer:
         self.links: list[fake_link.FakeLink] = []
         self.copies: list[FakeCopy] = []
         self.blocks_at_once = 4
+        self.dead_for_tries = 0
+        self.tries = 0
 
     def connect(
         self, endpoint: ports.Endpoint, channels: Sequence[str]
@@ -181,6 +188,10 @@ class FakeTransfer:
         self.links.append(link)
         return link
 
+    def is_reachable(self, endpoint: ports.Endpoint) -> bool:
+        self.tries += 1
+        return self.dead_for_tries < self.tries
+
     def start_copy(
         self,
         disk: engine_disk.Disk,
@@ -190,7 +201,7 @@ class FakeTransfer:
         rate_bytes_per_s: int,
         offset: int = 0,
     ) -> FakeCopy:
-        copy = FakeCopy(self, disk, self.links[-1], rate_bytes_per_s)
+        copy = FakeCopy(self, disk, self.links[-1], rate_bytes_per_s, offset)
         self.copies.append(copy)
         return copy
 

@@ -61,6 +61,16 @@ class RemoteDestination:
         )
         return ports.Endpoint(**answer)
 
+    def reconnect(
+        self, disks: collections.abc.Sequence[engine_disk.Disk]
+    ) -> ports.Endpoint:
+        answer = self._client.call(
+            'reconnect',
+            disks=[disk.to_dict() for disk in disks],
+            **self._named,
+        )
+        return ports.Endpoint(**answer)
+
     def hand_over(
         self, disks: collections.abc.Sequence[engine_disk.Disk]
     ) -> None:
@@ -142,12 +152,14 @@ class Agent:
     def prepare(
         self, server: str, peer: str, disks: list[dict[str, typing.Any]]
     ) -> dict[str, typing.Any]:
-        endpoint = self._arrival(server, peer).prepare(_load(disks))
-        return {
-            'address': endpoint.address,
-            'port': endpoint.port,
-            'token': endpoint.token,
-        }
+        side = self._arrival(server, peer)
+        return _dump(side.prepare(_load(disks)))
+
+    def reconnect(
+        self, server: str, peer: str, disks: list[dict[str, typing.Any]]
+    ) -> dict[str, typing.Any]:
+        side = self._arrival(server, peer)
+        return _dump(side.reconnect(_load(disks)))
 
     def hand_over(
         self, server: str, peer: str, disks: list[dict[str, typing.Any]]
@@ -240,6 +252,14 @@ class Agent:
     def leftovers(self, server: str) -> dict[str, list[str]]:
         """What a move has left on this host: should be empty lists."""
         return parts.leftovers(server, self._journal)
+
+
+def _dump(endpoint: ports.Endpoint) -> dict[str, typing.Any]:
+    return {
+        'address': endpoint.address,
+        'port': endpoint.port,
+        'token': endpoint.token,
+    }
 
 
 def _load(

@@ -42,7 +42,7 @@ class TrustTest(stack.StackCase):
         )
 
     def assert_refused(self, transfer, *reasons):
-        with self.assertRaises(exception.MoveFailed) as caught:
+        with self.assertRaises(exception.SXMError) as caught:
             transfer.connect(self.endpoint, ['vda.base', 'vda.mirror'])
         text = str(caught.exception)
         self.assertTrue(any(reason in text for reason in reasons), text)

@@ -38,6 +38,7 @@ DEFAULTS = {
     'latency_target_ms': 10,
     'copy_connections': 1,
     'watchdog_timeout': 5,
+    'link_timeout': 300,
     'storage_timeout': 0,
     'handover_timeout': 30,
     'flatten_timeout': 60,

@@ -27,6 +27,7 @@ from sxm_openstack.engine import ports
 from sxm_openstack.hypervisor import blockjob
 from sxm_openstack.hypervisor import domain as hypervisor_domain
 from sxm_openstack.hypervisor import greeting
+from sxm_openstack.hypervisor import pause
 
 from tests.fakes import libvirt as fake_libvirt
 
@@ -71,6 +72,14 @@ class Case(unittest.TestCase):
 
 
 class TestMirror(Case):
+    def test_no_limit(self) -> None:
+        self.start()
+        self.assertEqual({}, self.virt.copy_parameters)
+
+    def test_limit(self) -> None:
+        self.domain.start_mirror('vda', NBD, 'vda', 1_000_000)
+        self.assertEqual({'bandwidth': 1_000_000}, self.virt.copy_parameters)
+
     def test_failed_event(self) -> None:
         self.start()
         self.vanish(fake_libvirt.FAILED)
@@ -428,7 +437,7 @@ class TestPaused(Case):
             fake_libvirt.error(libvirt.VIR_ERR_OPERATION_FAILED, 'no space')
         ]
         with (
-            mock.patch.object(hypervisor_domain, '_RESUME_TIMEOUT_S', 0.0),
+            mock.patch.object(pause, '_RESUME_TIMEOUT_S', 0.0),
             self.assertRaisesRegex(
                 exception.NeedsOperator, 'no space.*virsh resume'
             ) as caught,

@@ -99,3 +99,22 @@ class TestGuards(unittest.TestCase):
                 'context', self.instance, 'network', None, destroy_disks
             )
         self.assertEqual(times, self.driver._moves.forget.call_count)
+
+    @ddt.data(True, False)
+    def test_a_move_is_called_off_before_the_server_is_deleted(self, ended):
+        """Deleted even if the move does not end: Nova has promised it."""
+        order = []
+        self.driver._moves.call_off.side_effect = lambda *_: (
+            order.append('call off') or ended
+        )
+        with mock.patch.object(
+            libvirt_driver.LibvirtDriver,
+            'destroy',
+            autospec=True,
+            side_effect=lambda *_, **__: order.append('destroy'),
+        ):
+            self.driver.destroy('context', self.instance, 'network')
+        self.assertEqual(['call off', 'destroy'], order)
+        self.assertEqual(
+            fakes.SERVER, self.driver._moves.call_off.call_args.args[0]
+        )

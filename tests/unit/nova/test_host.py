@@ -11,6 +11,7 @@
 #    under the License.
 
 import tempfile
+import threading
 import unittest
 from unittest import mock
 
@@ -158,3 +159,30 @@ class TestSessions(HostTestCase):
         self.journal.write(fakes.record(Role.SOURCE))
         self.host.forget(SERVER)
         self.assertIsNotNone(self.journal.read(SERVER))
+
+    def test_called_off_by_its_end(self):
+        session = self.begin()
+        session.thread = mock.Mock()
+        reasons = []
+
+        def end(reason):
+            reasons.append(reason)
+            threading.Timer(0.01, self.host.end, [SERVER]).start()
+
+        session.abort = end
+        self.assertTrue(self.host.call_off(SERVER, 'deleted', 30))
+        self.assertEqual(['deleted'], reasons)
+        self.assertIsNone(self.host.session(SERVER))
+
+    def test_one_that_does_not_end_when_called_off(self):
+        session = self.begin()
+        session.thread = mock.Mock()
+        self.assertFalse(self.host.call_off(SERVER, 'deleted', 0.01))
+        self.assertTrue(session.aborted)
+
+    def test_nothing_to_call_off(self):
+        self.assertTrue(self.host.call_off(SERVER, 'deleted', 0))
+        session = self.begin()
+        # In its own thread: waiting for the end would be for ever.
+        self.assertTrue(self.host.call_off(SERVER, 'deleted', 0))
+        self.assertFalse(session.aborted)

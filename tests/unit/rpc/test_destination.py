@@ -54,6 +54,10 @@ class Side:
         self._called('prepare', tuple(disks))
         return ports.Endpoint('192.0.2.2', 49301, 'secret')
 
+    def reconnect(self, disks):
+        self._called('reconnect', tuple(disks))
+        return ports.Endpoint('192.0.2.2', 49302, 'another')
+
     def hand_over(self, disks):
         self._called('hand_over', tuple(disks))
 
@@ -158,6 +162,14 @@ class TestCalls(RPCTestCase):
         self.assertEqual(
             [('side', INSTANCE['uuid'], 'alpha')], self.sides.calls
         )
+
+    def test_reconnect(self):
+        endpoint = self.api().reconnect(DISKS)
+        self.assertEqual(
+            ports.Endpoint('192.0.2.2', 49302, 'another'), endpoint
+        )
+        self.assertEqual([('reconnect', DISKS)], self.side.calls)
+        self.assertEqual([(INSTANCE['uuid'], 'alpha', True)], self.checked)
 
     def test_hand_over(self):
         self.api().hand_over(DISKS[:1])
@@ -354,4 +366,4 @@ class TestVersion(unittest.TestCase):
         }
         for name in methods:
             self.assertIn(f'``{name}``', destination.__doc__)
-        self.assertEqual(5, len(methods))
+        self.assertEqual(6, len(methods))

@@ -321,7 +321,7 @@ class TLSTest(stubs.StubCase):
         return link
 
     def assert_refused(self, reason, *arguments, **named):
-        with self.assertRaisesRegex(exception.MoveFailed, reason) as caught:
+        with self.assertRaisesRegex(exception.SXMError, reason) as caught:
             self.connect(*arguments, **named)
         self.assertIn('certificates of both hosts', caught.exception.remedy)
         self.assertFalse(self.runtime.exists())
@@ -343,7 +343,7 @@ class TLSTest(stubs.StubCase):
 
     def test_source_is_another_host(self):
         endpoint = self.endpoint(self.there, ['third', 'third.example.org'])
-        self.assert_refused('no trusted connection', endpoint, self.here)
+        self.assert_refused('TLS|let this host in', endpoint, self.here)
 
     def test_source_alone_has_tls(self):
         self.assert_refused('TLS|reset', self.endpoint(None), self.here)
