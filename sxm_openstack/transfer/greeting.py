@@ -110,13 +110,15 @@ def greet(
 
 def _say(plain: socket.socket, token: str, config: TLS | None) -> bytes:
     """The answer to a greeting; empty when the other side hung up."""
-    sock = plain
-    if config is not None:
-        context = tls.context(config['directory'], server_side=False)
-        wrapped = context.wrap_socket(plain)
-        tls.check(wrapped, config['names'])
-        sock = wrapped
-    with sock:
-        sock.sendall(f'SXM1 {token} {loop.GREETING}\n'.encode())
-        with sock.makefile('rb') as file:
-            return file.readline(len(loop.GREETED))
+    if config is None:
+        return _exchange(plain, token)
+    context = tls.context(config['directory'], server_side=False)
+    with context.wrap_socket(plain) as sock:
+        tls.check(sock, config['names'])
+        return _exchange(sock, token)
+
+
+def _exchange(sock: socket.socket, token: str) -> bytes:
+    sock.sendall(f'SXM1 {token} {loop.GREETING}\n'.encode())
+    with sock.makefile('rb') as file:
+        return file.readline(len(loop.GREETED))

@@ -57,5 +57,8 @@ connection and none move for its time: QEMU sees a closed connection, its job
 fails, and the guest writes on.  The reason can be asked for afterwards.
 
 Cost, measured: 0.66 s of CPU time for each GB and 43 us for each round trip,
-per relay.
+per relay.  With TLS against without, in one run over the loopback device on
+two busy cores: 1.2 instead of 0.4 s of CPU time for each GB per relay, 0.41
+instead of 1.04 GB/s through both (0.39 times as much; 3.3 Gbit/s), and 0.1 ms
+more for each round trip.
 """
