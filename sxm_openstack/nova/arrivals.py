@@ -34,11 +34,12 @@ Make = Callable[[str, str], destination.DestinationMove]
 class Expected:
     """The source of a move that may begin.
 
-    :param names: what its certificate may be issued for.
+    :param names: what its certificate may be issued for, once it has asked
+        for anything.
     """
 
     peer: str
-    names: Collection[str]
+    names: Collection[str] = ()
 
 
 class Arrivals:
@@ -66,13 +67,10 @@ class Arrivals:
         self._expected: dict[str, Expected] = {}
         self._sides: dict[str, destination.DestinationMove] = {}
 
-    def expect(self, server: str, peer: str, names: Collection[str]) -> None:
-        """Nova has prepared this host for a server that comes from a peer.
-
-        :param names: what the peer's certificate may be issued for.
-        """
+    def expect(self, server: str, peer: str) -> None:
+        """Nova has prepared this host for a server that comes from a peer."""
         with self._lock:
-            self._expected[server] = Expected(peer, names)
+            self._expected[server] = Expected(peer)
 
     def names(self, server: str) -> Collection[str]:
         """What the certificate of a server's source may be issued for."""
@@ -85,14 +83,15 @@ class Arrivals:
         side = self._make(record.server, record.peer)
         side.adopt(record)
         with self._lock:
-            self._expected[record.server] = Expected(
-                record.peer, (record.peer,)
-            )
+            self._expected[record.server] = Expected(record.peer)
             self._sides[record.server] = side
 
-    def side(self, server: str, peer: str) -> destination.DestinationMove:
+    def side(
+        self, server: str, peer: str, names: Collection[str]
+    ) -> destination.DestinationMove:
         """The side for a move that is under way.
 
+        :param names: what the peer's certificate may be issued for.
         :raises PreCheckFailed: none is expected from there.
         """
         with self._lock:
@@ -104,6 +103,7 @@ class Arrivals:
                     remedy='Start the migration again; was nova-compute '
                     'restarted meanwhile?',
                 )
+            self._expected[server] = Expected(peer, names)
             side = self._sides.get(server)
             if side is None:
                 side = self._sides[server] = self._make(server, peer)

@@ -34,6 +34,7 @@ from oslo_log import log as logging
 from sxm_openstack import exception
 from sxm_openstack.engine import journal as engine_journal
 from sxm_openstack.engine import ports
+from sxm_openstack.nova import caller
 from sxm_openstack.nova import ends as sxm_ends
 from sxm_openstack.nova import events
 from sxm_openstack.nova import guest as sxm_guest
@@ -62,7 +63,7 @@ class SXMLibvirtDriver(receiving.ReceivingDriver):
         if self._manager is not None:
             self._manager.additional_endpoints.append(
                 rpc_destination.DestinationEndpoint(
-                    self._moves.arrivals, peer.check_caller
+                    self._moves.arrivals, caller.check
                 )
             )
 

@@ -131,23 +131,6 @@ def connect(
     )
 
 
-def check_caller(instance: Any, peer: str, moving: bool) -> None:
-    """See that the calling host may ask that for the instance.
-
-    :param moving: it asks to move the instance here.
-    :raises PreCheckFailed: the instance is not there, or does not migrate.
-    """
-    if instance.host != peer:
-        raise exception.PreCheckFailed(
-            f'Server {instance.uuid} is on {instance.host}, not on {peer}.',
-            host=CONF.host,
-        )
-    if moving and instance.task_state != 'migrating':
-        raise exception.PreCheckFailed(
-            f'Server {instance.uuid} does not migrate.', host=CONF.host
-        )
-
-
 def roll_back(manager: Any, instance: Any, dest: str) -> None:
     """Empty the destination of a move that the end of this process cut short.
 

@@ -57,11 +57,7 @@ class ReceivingDriver(guards.GuardedDriver):
             disk_info,
             migrate_data,
         )
-        self._moves.arrivals.expect(
-            instance.uuid,
-            instance.host,
-            peer.names(instance.host, instance.node),
-        )
+        self._moves.arrivals.expect(instance.uuid, instance.host)
         peer.mark(result)
         return result
 

@@ -155,7 +155,7 @@ class TestMarks(DriverTestCase):
         )
         peer.require_mark(data)
         self.driver._moves.arrivals.expect.assert_called_once_with(
-            fakes.SERVER, 'here', ['here', 'here.example.org']
+            fakes.SERVER, 'here'
         )
 
 

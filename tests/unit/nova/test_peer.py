@@ -91,26 +91,6 @@ class TestNames(unittest.TestCase):
         self.assertEqual(['a'], peer.names('a', None))
 
 
-class TestCaller(unittest.TestCase):
-    def setUp(self):
-        super().setUp()
-        self.instance = mock.Mock(host='there', task_state='migrating')
-
-    def test_the_host_of_a_server_that_migrates(self):
-        peer.check_caller(self.instance, 'there', True)
-
-    def test_another_host(self):
-        for moving in (True, False):
-            with self.assertRaises(exception.PreCheckFailed):
-                peer.check_caller(self.instance, 'elsewhere', moving)
-
-    def test_a_server_that_does_not_migrate(self):
-        self.instance.task_state = None
-        peer.check_caller(self.instance, 'there', False)
-        with self.assertRaises(exception.PreCheckFailed):
-            peer.check_caller(self.instance, 'there', True)
-
-
 class TestRollBack(unittest.TestCase):
     def test_the_destination_is_emptied_as_after_a_failed_migration(self):
         manager = mock.Mock()
