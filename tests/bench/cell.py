@@ -28,6 +28,7 @@ from tests.functional import world as world_mod
 from tests.lab.guest import protocol
 
 _WARM_S = 4.0
+_ABORT_FOR_S = 60.0
 _AFTER_S = 1.5
 _BIN_S = 0.5
 _GAP_BEFORE_S, _GAP_AFTER_S = 8.0, 1.0
@@ -142,7 +143,11 @@ class Bench:
         run.guest_rate_before = before.rate_bytes_per_s
         sent = world.lab.link_bytes(guest.host)
         move = guest.start_move(**self._order(engine))
-        result = move.wait(self._scale.give_up_s + 120.0)
+        try:
+            result = move.wait(self._scale.give_up_s + _ABORT_FOR_S)
+            stands = True
+        except world_mod.MoveTimeout:
+            result, stands = self._put_down(guest, move), False
         run.bytes_sent = world.lab.link_bytes(move.source) - sent
         time.sleep(_AFTER_S)
         run.converged = result['ok']
@@ -153,8 +158,24 @@ class Bench:
         run.handover_pause_ms = 1000 * result.get('pause_s', 0.0)
         self._take_bytes(run, result)
         run.link = _link_series(move.samples(), move.at('begin'))
-        self._verify(run, guest)
+        if stands:
+            self._verify(run, guest)
         return run
+
+    @staticmethod
+    def _put_down(
+        guest: world_mod.Guest, move: world_mod.Move
+    ) -> dict[str, typing.Any]:
+        """End a move that an abort does not end, and its guest with it."""
+        guest.world.hosts[move.source].run(
+            ['virsh', 'destroy', guest.plan.uuid], timeout=60
+        )
+        result = move.wait(_ABORT_FOR_S)
+        result['error']['text'] = (
+            f'It did not end within {_ABORT_FOR_S:.0f} s of the abort, so '
+            'the guest was destroyed'
+        )
+        return result
 
     def _take_times(self, run: figures.Run, move: world_mod.Move) -> None:
         begin_s = move.at('begin')
