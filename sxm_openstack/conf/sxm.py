@@ -25,7 +25,10 @@ How a server is moved live together with its local disks.
 
 These options belong into nova.conf of every compute host. A move is steered
 by its source host: unless an option says otherwise, the value there counts.
-Options marked as mutable take effect on SIGHUP, for moves that begin after it.
+Options marked as mutable take effect on SIGHUP: rates and time-outs also for
+the disks of moves that are under way, ``verify``, ``fallback``,
+``watchdog_timeout`` and ``overlay_reserve_percent`` for moves that begin after
+it.
 """,
 )
 

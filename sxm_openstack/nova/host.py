@@ -112,6 +112,7 @@ class MoveHost:
             clock=now,
             progress=progress.Progress(disks, now, listener),
             settings=options.settings(),
+            reread=options.settings,
         )
         session = sxm_session.Session(
             source.SourceMove(move, chosen, self._journal, runtime),

@@ -55,7 +55,7 @@ def runtime(server: str) -> str:
 
 
 def settings() -> move.Settings:
-    """Bounds of a move that begins now."""
+    """Bounds of a move, as the options have them by now."""
     return move.Settings(
         limits=governor.Limits(
             guest_share=CONF.sxm.guest_share,

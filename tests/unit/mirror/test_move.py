@@ -313,6 +313,25 @@ class TestControl(MoveTestCase):
         self.assertLessEqual(max(rates), 1 << 20)
         self.assertNotIn(0, rates)
 
+    def test_max_rate_that_is_set_meanwhile(self):
+        made = self.make()
+        made.transfer.blocks_at_once = 1
+        looks = iter(range(1000))
+
+        def reread():
+            late = next(looks) > 8
+            return mirror_move.Settings(
+                limits=governor.Limits(max_rate_bytes_per_s=late << 16)
+            )
+
+        made.source.move.reread = reread
+        made.source.run()
+        first, *_, last = [
+            rate for copy in made.transfer.copies for rate in copy.rates
+        ]
+        self.assertGreater(first, 1 << 16)
+        self.assertEqual(1 << 16, last)
+
     def test_storage_timeout(self):
         made = self.make(settings=mirror_move.Settings(storage_timeout_s=0.5))
         made.transfer.blocks_at_once = 0
