@@ -148,6 +148,8 @@ def start(
 ) -> Program:
     """Start a program and record it.
 
+    What it makes, sockets above all, is for this user alone.
+
     :param command: argument list; no secret belongs into it.
     :param stdin: as for :class:`subprocess.Popen`.
     :raises MoveFailed: it could not be started.
@@ -162,6 +164,7 @@ def start(
                 stderr=stderr,
                 start_new_session=True,
                 close_fds=True,
+                umask=0o077,
             )
     except OSError as error:
         raise exception.MoveFailed(

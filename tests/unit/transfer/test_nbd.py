@@ -25,6 +25,7 @@ from sxm_openstack.transfer import base
 from sxm_openstack.transfer import copier_client
 from sxm_openstack.transfer import export
 from sxm_openstack.transfer import nbd
+from sxm_openstack.transfer import relay_client
 from sxm_openstack.transfer import server
 
 from tests.lab import pki
@@ -384,6 +385,92 @@ class TLSTest(stubs.StubCase):
         self.assertEqual((self.here, self.here), (source._pki, far._pki))
         self.assertEqual(['there'], source._peer)
         self.assertEqual(['here'], far._peer())
+
+
+class SecretTest(stubs.StubCase):
+    """Who reads logs, files or the list of processes learns nothing that
+    opens a door."""
+
+    def setUp(self):
+        super().setUp()
+        authority = pki.Authority(self.root / 'ca')
+        here, there = (
+            str(authority.issue(self.root / f'pki-{name}', [name]))
+            for name in ('here', 'there')
+        )
+        self.far = server.NBDServer(
+            str(self.root / 'far'),
+            '127.0.0.1',
+            range(1),
+            storage_daemon=self.daemon,
+            pki=there,
+            peer=lambda: ['here'],
+        )
+        self.addCleanup(self.far.close)
+        self.transfer = nbd.NBDTransfer(
+            str(self.runtime), pki=here, peer=['there']
+        )
+
+    def begin(self):
+        endpoint = self.far.start([self.disk])
+        channels = [self.disk.base_channel, self.disk.mirror_channel]
+        link = self.transfer.connect(endpoint, channels)
+        self.addCleanup(link.close)
+        with socket.socket(socket.AF_UNIX) as client:
+            # No server: the relays have something to say.
+            client.connect(link.socket('vda.mirror'))
+            client.sendall(b'hello')
+            client.recv(1)
+        link.meter('vda.mirror')
+        return endpoint
+
+    def places(self):
+        """Name and content of all that others may read."""
+        for directory in (self.root / 'far', self.runtime):
+            for program in stubs.process.recorded(directory):
+                for name in ('cmdline', 'environ'):
+                    path = stubs.pathlib.Path(f'/proc/{program.pid}/{name}')
+                    yield str(path), path.read_bytes()
+            for path in directory.iterdir():
+                if path.is_file():
+                    yield str(path), path.read_bytes()
+
+    def test_token_is_nowhere(self):
+        with self.assertLogs(level='DEBUG') as caught:
+            endpoint = self.begin()
+            relay = relay_client.RelayClient(self.runtime, 'connect')
+            answers = [relay.ask('stats'), repr(relay), repr(endpoint)]
+        found = dict(self.places())
+        self.assertGreater(len(found), 12)
+        token = endpoint.token.encode()
+        for name, content in found.items():
+            self.assertNotIn(token, content, name)
+        self.assertNotIn(endpoint.token, '\n'.join(caught.output))
+        self.assertNotIn(endpoint.token, str(answers))
+
+    def test_token_is_in_no_error(self):
+        endpoint = self.begin()
+        relay = relay_client.RelayClient(self.runtime, 'connect')
+        for request in ({'op': 'token'}, {'op': 'export'}, {'op': 'close'}):
+            with self.assertRaises(ValueError) as caught:
+                relay.ask(request['op'], channel='no such')
+            self.assertNotIn(endpoint.token, str(caught.exception))
+        self.far.close()
+        with self.assertRaises(exception.PeerUnreachable) as caught:
+            self.transfer.connect(endpoint, ['vda.mirror'])
+        self.assertNotIn(endpoint.token, str(caught.exception))
+
+    def test_sockets_and_files_are_for_this_user(self):
+        self.addCleanup(os.umask, os.umask(0))
+        self.begin()
+        checked = 0
+        for directory in (self.root / 'far', self.runtime):
+            self.assertEqual(0o700, stat.S_IMODE(directory.stat().st_mode))
+            for path in directory.glob('*.[cns]*'):
+                mode = stat.S_IMODE(path.stat().st_mode)
+                self.assertEqual(0, mode & 0o077, path)
+                checked += 1
+        self.assertGreater(checked, 3)
 
 
 class CopyTest(stubs.StubCase):
