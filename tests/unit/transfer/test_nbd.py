@@ -347,10 +347,14 @@ class TLSTest(stubs.StubCase):
         self.assert_refused('TLS|let this host in', endpoint, self.here)
 
     def test_source_alone_has_tls(self):
-        self.assert_refused('TLS|reset', self.endpoint(None), self.here)
+        self.assert_refused(
+            'TLS|let this host in', self.endpoint(None), self.here
+        )
 
     def test_destination_alone_has_tls(self):
-        self.assert_refused('answer|reset', self.endpoint(self.there), None)
+        self.assert_refused(
+            'let this host in', self.endpoint(self.there), None
+        )
 
     def test_wrong_token(self):
         endpoint = dataclasses.replace(
