@@ -15,8 +15,9 @@
 from oslo_config import cfg
 
 from sxm_openstack.conf import sxm
+from sxm_openstack.conf import sxm_volume
 
 
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
     """Every option with its group, for the sample file and the manual."""
-    return [sxm.list_opts()]
+    return [sxm.list_opts(), sxm_volume.list_opts()]

@@ -380,18 +380,46 @@ _SAFETY = [
         default='none',
         choices=[
             ('none', 'compare nothing'),
+            ('sample', 'compare the first and last part, and some others'),
             ('full', 'compare every byte'),
         ],
         mutable=True,
         help="""
-How much of the frozen part of each disk is compared on both hosts, after it
-was copied and before the memory moves.
+How much of each disk is compared on both hosts before the memory moves.
 
-Both sides read their own file and only digests cross the link. Where they
-differ the move is undone. The copy is acknowledged by the destination byte
-for byte in any case: this finds faults of disks, memory and software.
-``full`` reads each disk once more on both hosts and makes the move longer by
-that. Read-only disks, the config drive for one, are always compared.
+Both sides read their own files and only digests cross the link. Where they
+differ the move is undone, and the error names the disk and the first offset.
+The copy is acknowledged by the destination byte for byte in any case: this
+finds faults of disks, memory and software.
+
+* ``sample`` compares parts of the frozen part of each disk, after it was
+  copied: the first, the last and others that are drawn anew for each move
+  from a seed, which is logged.
+* ``full`` compares all of it, and after the hand-over what was written
+  meanwhile, so that every disk is proven equal at the point at which it was
+  handed over. It reads each disk once more on both hosts and makes the move
+  longer by that. Disks that go by the mirror driver ``direct`` cannot be
+  compared so, and are refused.
+
+Read-only disks, the config drive for one, are always compared as a whole.
+
+Related options:
+
+* ``verify_sample_percent``
+""",
+    ),
+    cfg.IntOpt(
+        'verify_sample_percent',
+        default=5,
+        min=1,
+        max=100,
+        mutable=True,
+        help="""
+Size of the sample, in percent of each disk.
+
+Related options:
+
+* ``verify``: takes a sample with ``sample`` only
 """,
     ),
     cfg.IntOpt(

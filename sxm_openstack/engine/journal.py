@@ -14,21 +14,27 @@
 
 One JSON file a server, replaced as a whole: written to a temporary name,
 synced, renamed, and the directory synced, so that a reader sees the state
-before or after a change and never in between.
+before or after a change and never in between.  Whoever works at what a record
+tells holds the server meanwhile, see :meth:`Journal.hold`.
 """
 
 from collections.abc import Iterator
+import contextlib
 import dataclasses
 import enum
+import fcntl
 import json
 import os
 import pathlib
+import time
 from typing import Any
 
 from sxm_openstack import exception
 from sxm_openstack.engine import disk as engine_disk
 
 SCHEMA = 1
+
+_HOLD_EVERY_S = 0.2
 
 
 class Role(enum.StrEnum):
@@ -143,7 +149,7 @@ class Journal:
 
     def write(self, record: Record) -> None:
         """Keep a record; on return it survives a power cut."""
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._make_directory()
         path = self._path(record.server)
         temporary = path.with_suffix('.new')
         with temporary.open('w') as stream:
@@ -151,7 +157,7 @@ class Journal:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.rename(path)
-        self._sync_directory()
+        _sync_directory(self._directory)
 
     def forget(self, server: str) -> None:
         """Nothing of the move is left on this host.  Idempotent."""
@@ -159,12 +165,78 @@ class Journal:
             self._path(server).unlink()
         except FileNotFoundError:
             return
-        self._sync_directory()
+        _sync_directory(self._directory)
 
     def servers(self) -> Iterator[str]:
         """UUIDs of the servers with a record, in order."""
         for path in sorted(self._directory.glob('*.json')):
             yield path.stem
+
+    @contextlib.contextmanager
+    def hold(self, server: str, timeout_s: float = 1.0) -> Iterator[None]:
+        """Keep other processes of this host from working at a server.
+
+        The end of the process, however it comes, ends it as well.  Not for
+        use by two threads of a process at the same time, which wait for each
+        other as two processes do.
+
+        :param timeout_s: how long to wait for another process.
+        :raises PreCheckFailed: another one holds it.
+        """
+        descriptor = self._lock(server, time.monotonic() + timeout_s)
+        try:
+            yield
+        finally:
+            self._lock_path(server).unlink(missing_ok=True)
+            os.close(descriptor)
+
+    def is_held(self, server: str) -> bool:
+        """Whether some process works at the server at this moment."""
+        try:
+            descriptor = os.open(self._lock_path(server), os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def _lock(self, server: str, deadline_s: float) -> int:
+        self._make_directory()
+        path = self._lock_path(server)
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                if time.monotonic() >= deadline_s:
+                    raise exception.PreCheckFailed(
+                        f'Another process of this host works at server '
+                        f'{server} (lock {path}).',
+                        remedy='Wait until the move, or its end, is done.',
+                    ) from None
+                time.sleep(_HOLD_EVERY_S)
+                continue
+            if _is_named(descriptor, path):
+                return descriptor
+            # Whoever had it before has removed the file in between: this
+            # lock is on one that nobody else will find.
+            os.close(descriptor)
+
+    def _make_directory(self) -> None:
+        """It must itself outlive a power cut before a record in it can."""
+        missing = [
+            directory
+            for directory in (self._directory, *self._directory.parents)
+            if not directory.is_dir()
+        ]
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for directory in missing:
+            _sync_directory(directory.parent)
 
     def _damaged(
         self, server: str, error: Exception
@@ -181,9 +253,21 @@ class Journal:
             raise ValueError(f'Not a server UUID: {server!r}')
         return self._directory / f'{server}.json'
 
-    def _sync_directory(self) -> None:
-        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    def _lock_path(self, server: str) -> pathlib.Path:
+        return self._path(server).with_suffix('.lock')
+
+
+def _is_named(descriptor: int, path: pathlib.Path) -> bool:
+    """Whether a file that is open still has that name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _sync_directory(directory: pathlib.Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -24,6 +24,7 @@ import dataclasses
 import enum
 from typing import Protocol
 
+from sxm_openstack.engine import content
 from sxm_openstack.engine import disk as engine_disk
 
 DISKS_CHANNEL = 'disks'
@@ -172,9 +173,23 @@ class Destination(Protocol):
         """
 
     def digests(
-        self, disk: engine_disk.Disk, chunk_bytes: int
+        self,
+        disk: engine_disk.Disk,
+        chunk_bytes: int,
+        chunks: Sequence[int] | None = None,
+        view: content.View = content.View.BASE,
     ) -> Sequence[str]:
-        """Digest of each chunk of the base, in order."""
+        """Digest of each chunk, in order.
+
+        :param chunks: indices of those that are wanted, in order; by
+            default all.
+        :raises VerifyFailed: it could not be read to its end.
+        """
+
+    def written(
+        self, disk: engine_disk.Disk, chunk_bytes: int
+    ) -> Sequence[int]:
+        """Indices of the chunks of which the overlay holds any part."""
 
     def state(self) -> DomainState:
         """What that host says of the domain."""
@@ -285,9 +300,13 @@ class Transfer(Protocol):
     ) -> Copy: ...
 
     def digests(
-        self, disk: engine_disk.Disk, chunk_bytes: int
+        self,
+        disk: engine_disk.Disk,
+        chunk_bytes: int,
+        chunks: Sequence[int] | None = None,
+        view: content.View = content.View.BASE,
     ) -> Sequence[str]:
-        """Digest of each chunk of the frozen base, in order."""
+        """See :meth:`Destination.digests`."""
 
 
 class Overlays(Protocol):
@@ -308,6 +327,12 @@ class Overlays(Protocol):
 
     def occupied_bytes(self, path: str) -> int:
         """What the file occupies; 0 when there is none."""
+
+    def written_chunks(self, path: str, chunk_bytes: int) -> Sequence[int]:
+        """Indices of the chunks of which an overlay's own file has a part.
+
+        The overlay must not be written meanwhile.
+        """
 
     def fold(self, path: str) -> None:
         """Commit an overlay into the file below it; nothing may use it.

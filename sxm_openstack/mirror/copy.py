@@ -10,22 +10,21 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Steps: copy a frozen base to the destination, and compare the two."""
+"""Step: copy a frozen base to the destination."""
 
 from collections.abc import Sequence
-from concurrent import futures
 
 from sxm_openstack import exception
+from sxm_openstack.engine import content
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import governor as engine_governor
 from sxm_openstack.engine import ports
 from sxm_openstack.engine import step as engine_step
 from sxm_openstack.mirror import move as mirror_move
+from sxm_openstack.mirror import verify
 
 _TICK_S = 0.1
 _TELL_PARTS = 32  # a rate that changed by less is not worth telling
-_CHUNK_BYTES = 1 << 20
-_CHUNKS_AT_MOST = 4096
 
 
 def copy_steps(
@@ -33,8 +32,9 @@ def copy_steps(
 ) -> Sequence[engine_step.Step]:
     """Copy, and compare where the operator or the kind of disk asks."""
     steps: list[engine_step.Step] = [CopyBase(move, disk)]
-    if disk.read_only or move.settings.verify != 'none':
-        steps.append(VerifyBase(move, disk))
+    whole = disk.read_only or move.settings.verify == content.Verify.FULL
+    if whole or move.settings.verify == content.Verify.SAMPLE:
+        steps.append(verify.VerifyBase(move, disk, whole=whole))
     return steps
 
 
@@ -164,65 +164,3 @@ class CopyBase(engine_step.Step):
             operations += new.operations - old.operations
             busy_s += new.busy_s - old.busy_s
         return busy_s / operations if operations > 0 else None
-
-
-class VerifyBase(engine_step.Step):
-    """Compare a base on both sides, by digests of chunks.
-
-    Both sides read at the same time.  An abort takes effect when this side
-    has read its file.
-    """
-
-    name = 'verify-base'
-    resumable = True
-
-    def __init__(self, move: mirror_move.Move, disk: engine_disk.Disk) -> None:
-        self._move = move
-        self._disk = disk
-        self.target = disk.target
-
-    def execute(self) -> None:
-        self._move.check()
-        chunk = chunk_bytes(self._disk.size_bytes)
-        with self._move.explained():
-            here, there = self._digests(chunk)
-        if len(here) != len(there):
-            raise exception.VerifyFailed(
-                f'{self.target} has {len(here)} chunks here and '
-                f'{len(there)} on {self._move.peer}.'
-            )
-        for index, (ours, theirs) in enumerate(zip(here, there, strict=True)):
-            if ours != theirs:
-                raise exception.VerifyFailed(
-                    f'{self.target} differs from its copy on '
-                    f'{self._move.peer} at or after offset {index * chunk}.',
-                    remedy='Check the storage of the destination; the '
-                    'source is unchanged.',
-                )
-
-    def _digests(self, chunk: int) -> tuple[Sequence[str], Sequence[str]]:
-        move, disk = self._move, self._disk
-        pool = futures.ThreadPoolExecutor(1, 'sxm-verify')
-        try:
-            remote = pool.submit(move.destination.digests, disk, chunk)
-            here = move.transfer.digests(disk, chunk)
-            while not remote.done():
-                move.check()
-                move.clock.sleep(_TICK_S)
-            return here, remote.result()
-        finally:
-            # The call may outlive an abort; the destination ends it when it
-            # is told to discard.
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    def revert(self) -> None:
-        """It changes nothing."""
-
-    def probe(self) -> engine_step.Outcome:
-        return engine_step.Outcome.UNKNOWN
-
-
-def chunk_bytes(size_bytes: int) -> int:
-    """Size of a chunk, in whole MiB: at most 4096 of them."""
-    chunks = -(-size_bytes // (_CHUNK_BYTES * _CHUNKS_AT_MOST))
-    return _CHUNK_BYTES * max(1, chunks)

@@ -21,6 +21,7 @@ from typing import Protocol
 
 from sxm_openstack import exception
 from sxm_openstack.engine import clock as engine_clock
+from sxm_openstack.engine import content
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import journal as engine_journal
 from sxm_openstack.engine import ports
@@ -43,7 +44,11 @@ class Server(Protocol):
         """Flush and close every image; the relay stays."""
 
     def digests(
-        self, disk: engine_disk.Disk, chunk_bytes: int
+        self,
+        disk: engine_disk.Disk,
+        chunk_bytes: int,
+        chunks: Sequence[int] | None = None,
+        view: content.View = content.View.BASE,
     ) -> Sequence[str]: ...
 
     def close(self) -> None:
@@ -148,9 +153,20 @@ class DestinationMove:
                 )
 
     def digests(
-        self, disk: engine_disk.Disk, chunk_bytes: int
+        self,
+        disk: engine_disk.Disk,
+        chunk_bytes: int,
+        chunks: Sequence[int] | None = None,
+        view: content.View = content.View.BASE,
     ) -> Sequence[str]:
-        return self.nbd.digests(disk, chunk_bytes)
+        return self.nbd.digests(disk, chunk_bytes, chunks, view)
+
+    def written(
+        self, disk: engine_disk.Disk, chunk_bytes: int
+    ) -> Sequence[int]:
+        return self.storage(disk.format).written_chunks(
+            disk.overlay_path, chunk_bytes
+        )
 
     def state(self) -> ports.DomainState:
         return self.domain.state()

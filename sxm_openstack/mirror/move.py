@@ -20,6 +20,7 @@ import logging
 
 from sxm_openstack import exception
 from sxm_openstack.engine import clock as engine_clock
+from sxm_openstack.engine import content
 from sxm_openstack.engine import control as engine_control
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import governor as engine_governor
@@ -34,15 +35,19 @@ class Settings:
     """What the operator's options say of a move.
 
     :param limits: of the background copy.
-    :param verify: ``none``, or anything else to compare every base by
-        digest before the hand-over.  Read-only disks are always compared.
+    :param verify: how much of each disk is compared.  Read-only disks always
+        are as a whole.
+    :param verify_percent: of the chunks of a base, for a sample.
+    :param verify_seed: decides which chunks are in the sample.
     :param storage_timeout_s: bound of the storage stage; 0 is no bound.
     :param link_timeout_s: how long a lost link is waited for; 0 is not.
     :param job_timeout_s: bound for a block job to start, end or commit.
     """
 
     limits: engine_governor.Limits = engine_governor.Limits()
-    verify: str = 'none'
+    verify: content.Verify = content.Verify.NONE
+    verify_percent: int = 5
+    verify_seed: str = ''
     storage_timeout_s: float = 0.0
     link_timeout_s: float = 0.0
     job_timeout_s: float = 60.0

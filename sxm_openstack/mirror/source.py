@@ -15,6 +15,7 @@
 from collections.abc import Mapping
 import logging
 
+from sxm_openstack.engine import content
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import journal as engine_journal
 from sxm_openstack.engine import ports
@@ -26,6 +27,7 @@ from sxm_openstack.mirror import handover
 from sxm_openstack.mirror import move as mirror_move
 from sxm_openstack.mirror import prepare
 from sxm_openstack.mirror import recovery
+from sxm_openstack.mirror import verify
 
 LOG = logging.getLogger(__name__)
 
@@ -49,7 +51,10 @@ def plan(
         steps.extend(driver.steps(move, disk))
         if driver.hands_over:
             frozen.append(disk)
-    return [*steps, handover.HandOver(move, tuple(frozen))]
+    steps.append(handover.HandOver(move, tuple(frozen)))
+    if move.settings.verify == content.Verify.FULL:
+        steps.extend(verify.VerifyHandOver(move, disk) for disk in frozen)
+    return steps
 
 
 class SourceMove:

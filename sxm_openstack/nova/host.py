@@ -15,6 +15,7 @@
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Sequence
+import contextlib
 import threading
 
 import nova.conf
@@ -59,6 +60,7 @@ class MoveHost:
         self._lock = threading.Lock()
         self._one_ended = threading.Condition(self._lock)
         self._sessions: dict[str, sxm_session.Session] = {}
+        self._held: dict[str, contextlib.ExitStack] = {}
         self._cut_short: dict[str, str] = {}
         self._journal = engine_journal.Journal(CONF.sxm.state_dir)
         self._settler = sxm_settler.Settler(
@@ -122,6 +124,9 @@ class MoveHost:
         with self._lock:
             if server in self._sessions:
                 raise _busy(server, 'a second move')
+            held = contextlib.ExitStack()
+            held.enter_context(self._journal.hold(server))
+            self._held[server] = held
             self._cut_short.pop(server, None)
             self._sessions[server] = session
         return session
@@ -133,9 +138,10 @@ class MoveHost:
         """
         with self._lock:
             session = self._sessions.pop(server, None)
+            if session is None:
+                return
+            self._held.pop(server).close()
             self._one_ended.notify_all()
-        if session is None:
-            return
         record = self._journal.read(server)
         if record is not None and not record.committed:
             self._settler.begin(server)

@@ -10,7 +10,12 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Starts Nova's own nova-compute with what it takes to find our driver."""
+"""Starts programs that need Nova, with what it takes to import it."""
+
+import importlib
+from typing import Any
+
+from sxm_openstack import exception
 
 
 def run_compute() -> None:
@@ -28,3 +33,25 @@ def run_compute() -> None:
     # Before the transport is made, which keeps the list as it is then.
     rpc.add_extra_exmods('sxm_openstack.exception')
     compute.main()
+
+
+def console() -> Any:
+    """Module :mod:`.console`, in a process that has nothing of Nova yet.
+
+    :raises PreCheckFailed: the configuration cannot be read.
+    """
+    # Before any other module of Nova: it refuses to be imported in part.
+    from nova import monkey_patch
+
+    # isort: split
+    from oslo_config import cfg
+
+    try:
+        # Looks into the files of the command line itself.
+        monkey_patch.patch(backend='threading')
+    except cfg.Error as error:
+        raise exception.PreCheckFailed(
+            f'The configuration cannot be read: {error}',
+            remedy='Name the nova.conf of nova-compute with --config-file.',
+        ) from error
+    return importlib.import_module('sxm_openstack.nova.console')

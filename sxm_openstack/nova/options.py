@@ -13,11 +13,13 @@
 """From Nova's configuration to what the layers below take."""
 
 import os
+import secrets
 
 import nova.conf
 
 import sxm_openstack.conf
 from sxm_openstack.conf import types as conf_types
+from sxm_openstack.engine import content
 from sxm_openstack.engine import governor
 from sxm_openstack.mirror import move
 from sxm_openstack.transfer import base as transfer_base
@@ -62,7 +64,9 @@ def settings() -> move.Settings:
             latency_target_s=CONF.sxm.latency_target_ms / 1000,
             max_rate_bytes_per_s=CONF.sxm.max_rate_mib_per_s << 20,
         ),
-        verify=CONF.sxm.verify,
+        verify=content.Verify(CONF.sxm.verify),
+        verify_percent=CONF.sxm.verify_sample_percent,
+        verify_seed=secrets.token_hex(8),
         storage_timeout_s=CONF.sxm.storage_timeout,
         link_timeout_s=CONF.sxm.link_timeout,
         job_timeout_s=CONF.sxm.handover_timeout,

@@ -21,6 +21,7 @@ from nova.virt import driver as virt_driver
 from oslo_log import log as logging
 
 from sxm_openstack import exception
+from sxm_openstack.engine import content
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.mirror import base as mirror_base
 from sxm_openstack.mirror import drivers as mirror_drivers
@@ -68,6 +69,7 @@ def make(domain_xml: str, volumes: Collection[str]) -> Plan:
     chosen = inventory.choose_drivers(
         disks, [mirror_drivers.load(name) for name in names]
     )
+    _check_comparable(chosen)
     for target, driver in chosen.items():
         if driver.name != names[0]:
             LOG.warning('Disk %s goes by %s', target, driver.name)
@@ -99,4 +101,24 @@ def _check_link() -> None:
             'would go without TLS.',
             host=CONF.host,
             remedy='Set [sxm] tls = required on all hosts.',
+        )
+
+
+def _check_comparable(chosen: dict[str, mirror_base.MirrorDriver]) -> None:
+    """Never promise a proof that is not given.
+
+    :raises PreCheckFailed: ``[sxm] verify`` asks for one.
+    """
+    if CONF.sxm.verify != content.Verify.FULL:
+        return
+    whole = sorted(
+        target for target, driver in chosen.items() if not driver.hands_over
+    )
+    if whole:
+        raise exception.PreCheckFailed(
+            f'Disks that are mirrored as a whole ({", ".join(whole)}) cannot '
+            'be compared.',
+            host=CONF.host,
+            remedy='Lower [sxm] verify, or set [sxm] mirror_driver to '
+            'snapshot.',
         )

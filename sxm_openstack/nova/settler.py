@@ -30,6 +30,7 @@ from sxm_openstack.engine import ports
 from sxm_openstack.hypervisor import domain as hypervisor_domain
 from sxm_openstack.mirror import settle
 from sxm_openstack.nova import memory
+from sxm_openstack.storage import drivers
 
 LOG = logging.getLogger(__name__)
 
@@ -91,10 +92,11 @@ class Settler:
                 remedy='Try again when the log says that they are flat.',
             )
         try:
-            record = self._journal.read(server)
-            if record is not None:
-                LOG.warning('Settling server %s before %s', server, action)
-                self._settle(record, timeout_s)
+            with self._journal.hold(server, timeout_s):
+                record = self._journal.read(server)
+                if record is not None:
+                    LOG.warning('Settling server %s before %s', server, action)
+                    self._settle(record, timeout_s)
         finally:
             lock.release()
 
@@ -126,7 +128,7 @@ class Settler:
         again = threading.Event()
         while True:
             try:
-                with self._lock(server):
+                with self._lock(server), self._journal.hold(server):
                     record = self._journal.read(server)
                     if record is None:
                         return
@@ -156,13 +158,20 @@ class Settler:
         else:
             self._cleanup(record.runtime)
             if self._never_arrived(domain, record):
-                for disk in record.disks:
-                    settle.remove_overlays(disk)
-                self._journal.forget(record.server)
+                self._discard(record)
                 return
         settle.settle_all(domain, record.disks, timeout_s)
         self._journal.forget(record.server)
         LOG.info('Disks of server %s are flat', record.server)
+
+    def _discard(self, record: engine_journal.Record) -> None:
+        for disk in record.disks:
+            files = drivers.load(disk.format)
+            settle.remove_overlays(disk, files)
+            if disk.path in record.made:
+                files.remove(disk.path)
+        self._journal.forget(record.server)
+        LOG.info('Nothing is left of the move of server %s', record.server)
 
     @staticmethod
     def _never_arrived(

@@ -15,7 +15,7 @@
 Version history of the interface, namespace ``sxm``:
 
 * 1.0: ``sxm_prepare``, ``sxm_reconnect``, ``sxm_hand_over``,
-  ``sxm_digests``, ``sxm_state``, ``sxm_discard``.
+  ``sxm_digests``, ``sxm_written``, ``sxm_state``, ``sxm_discard``.
 """
 
 from collections.abc import Callable
@@ -27,6 +27,7 @@ from typing import Protocol
 import oslo_messaging as messaging
 
 from sxm_openstack import exception
+from sxm_openstack.engine import content
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import ports
 
@@ -107,10 +108,26 @@ class DestinationEndpoint:
         peer: str,
         disk: dict[str, Any],
         chunk_bytes: int,
+        chunks: list[int] | None = None,
+        view: str = content.View.BASE,
     ) -> list[str]:
         loaded = _load([disk])
         side = self._side(instance, peer, loaded)
-        return list(side.digests(loaded[0], chunk_bytes))
+        return list(
+            side.digests(loaded[0], chunk_bytes, chunks, content.View(view))
+        )
+
+    def sxm_written(
+        self,
+        context: Any,
+        instance: Any,
+        peer: str,
+        disk: dict[str, Any],
+        chunk_bytes: int,
+    ) -> list[int]:
+        loaded = _load([disk])
+        side = self._side(instance, peer, loaded)
+        return list(side.written(loaded[0], chunk_bytes))
 
     def sxm_state(self, context: Any, instance: Any, peer: str) -> str:
         self._check(instance, peer, None)
@@ -170,12 +187,28 @@ class DestinationAPI:
         self._call('sxm_hand_over', disks=_dump(disks))
 
     def digests(
-        self, disk: engine_disk.Disk, chunk_bytes: int
+        self,
+        disk: engine_disk.Disk,
+        chunk_bytes: int,
+        chunks: Sequence[int] | None = None,
+        view: content.View = content.View.BASE,
     ) -> Sequence[str]:
         digests: list[str] = self._call(
-            'sxm_digests', disk=disk.to_dict(), chunk_bytes=chunk_bytes
+            'sxm_digests',
+            disk=disk.to_dict(),
+            chunk_bytes=chunk_bytes,
+            chunks=None if chunks is None else list(chunks),
+            view=str(view),
         )
         return digests
+
+    def written(
+        self, disk: engine_disk.Disk, chunk_bytes: int
+    ) -> Sequence[int]:
+        written: list[int] = self._call(
+            'sxm_written', disk=disk.to_dict(), chunk_bytes=chunk_bytes
+        )
+        return written
 
     def state(self) -> ports.DomainState:
         return ports.DomainState(self._call('sxm_state'))

@@ -13,6 +13,7 @@
 """Contract of a storage driver: how a disk comes to be on a host."""
 
 import abc
+from collections.abc import Sequence
 import os
 import pathlib
 
@@ -114,6 +115,13 @@ class StorageDriver(abc.ABC):
     def holds_data(self, path: str) -> bool:
         """Whether anything was ever written into an overlay's own file."""
         return image.holds_data(path, 'qcow2')
+
+    def written_chunks(self, path: str, chunk_bytes: int) -> Sequence[int]:
+        """Indices of the chunks of which an overlay's own file has a part.
+
+        :raises MoveFailed: it cannot be read.
+        """
+        return image.written_chunks(path, 'qcow2', chunk_bytes)
 
     def occupied_bytes(self, path: str) -> int:
         """What the file occupies; 0 when there is none."""

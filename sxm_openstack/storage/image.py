@@ -17,6 +17,7 @@ import errno
 import json
 import os
 import subprocess
+from typing import Any
 
 from sxm_openstack import exception
 
@@ -119,12 +120,35 @@ def holds_data(path: str, image_format: str) -> bool:
     """
     if image_format == 'raw':
         return _raw_holds_data(path)
+    extents = _own_map(path, image_format)
+    return any(extent['present'] for extent in extents)
+
+
+def written_chunks(
+    path: str, image_format: str, chunk_bytes: int
+) -> list[int]:
+    """Indices of the chunks of which the image's own file has any part.
+
+    Clusters of zeros count.  Not for raw files.
+
+    :raises MoveFailed: it cannot be read.
+    """
+    found: set[int] = set()
+    for extent in _own_map(path, image_format):
+        if extent['present']:
+            start, end = extent['start'], extent['start'] + extent['length']
+            found.update(range(start // chunk_bytes, -(-end // chunk_bytes)))
+    return sorted(found)
+
+
+def _own_map(path: str, image_format: str) -> list[dict[str, Any]]:
+    """Extents of the image, as if it had no backing file."""
     alone = {
         'driver': image_format,
         'file': {'driver': 'file', 'filename': path},
         'backing': None,
     }
-    extents = json.loads(
+    extents: list[dict[str, Any]] = json.loads(
         run_qemu_img(
             'map',
             '--force-share',
@@ -132,7 +156,7 @@ def holds_data(path: str, image_format: str) -> bool:
             f'json:{json.dumps(alone)}',
         )
     )
-    return any(extent['present'] for extent in extents)
+    return extents
 
 
 def _raw_holds_data(path: str) -> bool:

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import dataclasses
 from typing import Protocol
 
+from sxm_openstack.engine import content
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import ports
 
@@ -55,9 +56,13 @@ class Server(Protocol):
         """Flush and close every image; the relay stays."""
 
     def digests(
-        self, disk: engine_disk.Disk, chunk_bytes: int
+        self,
+        disk: engine_disk.Disk,
+        chunk_bytes: int,
+        chunks: Sequence[int] | None = None,
+        view: content.View = content.View.BASE,
     ) -> Sequence[str]:
-        """Digest of each chunk of the base, in order."""
+        """See :meth:`.ports.Destination.digests`."""
 
     def close(self) -> None:
         """End everything.  Idempotent."""

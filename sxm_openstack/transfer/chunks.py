@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Iterator
 import hashlib
 
@@ -21,6 +22,31 @@ from sxm_openstack.transfer.copier import plan
 
 DIGEST_BYTES = 16
 ZEROS = bytes(1 << 20)
+
+
+def runs(
+    wanted: Iterable[int] | None, chunk_bytes: int, size: int
+) -> Iterator[tuple[int, int]]:
+    """Begin and end of what to read: chunks that follow each other as one.
+
+    :param wanted: indices of chunks, in order; ``None`` is all of them.
+    :raises ValueError: they are out of order, or beyond the end.
+    """
+    if wanted is None:
+        yield 0, size
+        return
+    begin = end = 0
+    for index in wanted:
+        start = index * chunk_bytes
+        if not end <= start < size:
+            raise ValueError(f'chunk {index} is out of order or beyond {size}')
+        if start > end:
+            if end > begin:
+                yield begin, end
+            begin = start
+        end = min(start + chunk_bytes, size)
+    if end > begin:
+        yield begin, end
 
 
 def pieces(

@@ -15,7 +15,6 @@
 import contextlib
 import json
 import logging
-import os
 
 from sxm_openstack import exception
 from sxm_openstack.engine import disk as engine_disk
@@ -27,7 +26,6 @@ from sxm_openstack.transfer import program
 LOG = logging.getLogger(__name__)
 
 _STOP_TIMEOUT_S = 2.0
-_READ_BYTES = 65536
 
 
 class BaseCopy:
@@ -38,6 +36,8 @@ class BaseCopy:
     :param source: the base, served read-only; this object ends it.
     :param socket: local unix socket that leads to the base's server.
     :param to_export: NBD export name there.
+    :param zeros: what is done about zeros, see :mod:`.copier`; by default
+        what lies under the disk's file decides.
     :raises MoveFailed: the copier could not be started.
     """
 
@@ -52,6 +52,7 @@ class BaseCopy:
         connections: int,
         rate_bytes_per_s: int,
         offset: int,
+        zeros: str = '',
     ) -> None:
         self._disk = disk
         self._source = source
@@ -64,7 +65,6 @@ class BaseCopy:
             f'{disk.target}.copier',
             [*program.command(helper_python, 'copier'), source.socket],
         )
-        os.set_blocking(self._stdout.fileno(), False)
         self._tell(
             {
                 'source': {'socket': source.socket, 'export': source.export},
@@ -73,6 +73,7 @@ class BaseCopy:
                 'offset': offset,
                 'rate_bytes_per_s': rate_bytes_per_s,
                 **_what_goes(disk),
+                **({'zeros': zeros} if zeros else {}),
             }
         )
 
@@ -134,14 +135,7 @@ class BaseCopy:
 
     def _read(self) -> None:
         """Take in all that the copier has said so far."""
-        while True:
-            try:
-                data = os.read(self._stdout.fileno(), _READ_BYTES)
-            except BlockingIOError:
-                break
-            self._pending += data
-            if not data:
-                break
+        self._pending += process.read_available(self._stdout.fileno())
         *lines, self._pending = self._pending.split(b'\n')
         for line in lines:
             answer = json.loads(line)

@@ -17,10 +17,11 @@ A program of its own (``python3 -I program.py digest``, see
 object::
 
     {"socket": "/run/sxm/1/vda.base.nbd", "export": "vda",
-     "size_bytes": 1073741824, "chunk_bytes": 1048576}
+     "size_bytes": 1073741824, "chunk_bytes": 1048576, "chunks": null}
 
 and its output one a line, ``{"digest": "..."}`` for every chunk in order (the
-last may be shorter) or ``{"error": ...}``.  A digest is BLAKE2b of 128 bits.
+last may be shorter) or ``{"error": ...}``.  ``chunks`` may be a sorted list of
+those that are wanted.  A digest is BLAKE2b of 128 bits.
 What the server says is zero is not read; it has the digest of zeros.
 """
 
@@ -53,17 +54,19 @@ def digests(job: dict[str, Any]) -> Iterator[str]:
         raise server.CopyError(
             f'{job["export"]} has {source.size} bytes, less than {size}'
         )
-    digester = chunks.Digester(int(job['chunk_bytes']))
-    for start, length in plan.windows(0, size):
-        for offset, count, data in chunks.pieces(source, start, length):
-            if not data:
-                yield from digester.add_zeros(count)
-                continue
-            for position in range(offset, offset + count, READ_BYTES):
-                part = min(READ_BYTES, offset + count - position)
-                read = reader.handle.pread(part, position)
-                yield from digester.add(memoryview(read))
-    yield from digester.end()
+    chunk = int(job['chunk_bytes'])
+    digester = chunks.Digester(chunk)
+    for begin, end in chunks.runs(job.get('chunks'), chunk, size):
+        for start, length in plan.windows(begin, end):
+            for offset, count, data in chunks.pieces(source, start, length):
+                if not data:
+                    yield from digester.add_zeros(count)
+                    continue
+                for position in range(offset, offset + count, READ_BYTES):
+                    part = min(READ_BYTES, offset + count - position)
+                    read = reader.handle.pread(part, position)
+                    yield from digester.add(memoryview(read))
+        yield from digester.end()
 
 
 def main(arguments: list[str]) -> int:

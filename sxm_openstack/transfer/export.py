@@ -55,6 +55,17 @@ class Image:
     nodes: Sequence[Node]
     writable: bool
 
+    @property
+    def place(self) -> str:
+        """Where it lies, for messages."""
+        found = [
+            str(node[key])
+            for node in self.nodes
+            for key in ('filename', 'image')
+            if key in node
+        ]
+        return found[-1] if found else self.name
+
 
 def base_image(
     disk: engine_disk.Disk,
@@ -97,8 +108,27 @@ def overlay_image(
     return Image(name, export, [below, *nodes], writable=True)
 
 
+def handed_over_image(
+    disk: engine_disk.Disk, name: str, *, direct: bool = True
+) -> Image:
+    """The move's overlay on the ordinary file, to be read alone."""
+    below = _file_nodes(
+        disk.path, disk.format, writable=False, direct=direct, prefix='base-'
+    )
+    nodes = _file_nodes(
+        disk.overlay_path, 'qcow2', writable=False, direct=direct
+    )
+    nodes[-1]['backing'] = below[-1]['node-name']
+    return Image(name, disk.target, [*below, *nodes], writable=False)
+
+
 def _file_nodes(
-    path: str, image_format: str, *, writable: bool, direct: bool
+    path: str,
+    image_format: str,
+    *,
+    writable: bool,
+    direct: bool,
+    prefix: str = '',
 ) -> list[Node]:
     common = {
         'read-only': not writable,
@@ -107,15 +137,15 @@ def _file_nodes(
     }
     file = {
         'driver': 'file',
-        'node-name': 'file',
+        'node-name': f'{prefix}file',
         'filename': path,
         'aio': 'native' if direct else 'threads',
         **common,
     }
     image = {
         'driver': image_format,
-        'node-name': 'image',
-        'file': 'file',
+        'node-name': f'{prefix}image',
+        'file': f'{prefix}file',
         **common,
     }
     return [file, image]
@@ -224,14 +254,14 @@ def serve_base(
     export: str | None = None,
     writable: bool,
 ) -> Export:
-    """Serve the disk's ordinary file; see :func:`_serve`."""
+    """Serve the disk's ordinary file; see :func:`serve`."""
 
     def image(direct: bool) -> Image:
         return base_image(
             disk, name, export=export, writable=writable, direct=direct
         )
 
-    return _serve(program, directory, image(True), image(False))
+    return serve(program, directory, image(True), image(False))
 
 
 def serve_overlay(
@@ -241,8 +271,8 @@ def serve_overlay(
     name: str,
     export: str,
 ) -> Export:
-    """Serve the destination's overlay; see :func:`_serve`."""
-    return _serve(
+    """Serve the destination's overlay; see :func:`serve`."""
+    return serve(
         program,
         directory,
         overlay_image(disk, name, export),
@@ -250,7 +280,19 @@ def serve_overlay(
     )
 
 
-def _serve(program: str, directory: pathlib.Path, *images: Image) -> Export:
+def serve_handed_over(
+    program: str, directory: pathlib.Path, disk: engine_disk.Disk, name: str
+) -> Export:
+    """Serve the disk as it was handed over; see :func:`serve`."""
+    return serve(
+        program,
+        directory,
+        handed_over_image(disk, name),
+        handed_over_image(disk, name, direct=False),
+    )
+
+
+def serve(program: str, directory: pathlib.Path, *images: Image) -> Export:
     """Serve the first image that works; blocks until it does.
 
     :param images: the same image, the second without O_DIRECT, which some
@@ -271,8 +313,7 @@ def _serve(program: str, directory: pathlib.Path, *images: Image) -> Export:
         daemon.forget()
         LOG.info('%s cannot be served so: %s', image.name, reason)
     raise exception.MoveFailed(
-        f'{images[0].nodes[-2]["filename"]} could not be served over NBD: '
-        f'{reason}',
+        f'{images[0].place} could not be served over NBD: {reason}',
         remedy='Check that nothing else has the file open for writing.',
     )
 

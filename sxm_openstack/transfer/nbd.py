@@ -20,6 +20,7 @@ import logging
 import pathlib
 
 from sxm_openstack import exception
+from sxm_openstack.engine import content
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import ports
 from sxm_openstack.transfer import base
@@ -215,18 +216,19 @@ class NBDTransfer:
             raise
 
     def digests(
-        self, disk: engine_disk.Disk, chunk_bytes: int
+        self,
+        disk: engine_disk.Disk,
+        chunk_bytes: int,
+        chunks: Sequence[int] | None = None,
+        view: content.View = content.View.BASE,
     ) -> Sequence[str]:
-        """Digest of each chunk of the frozen base, in order.
-
-        :raises VerifyFailed: it could not be read to its end.
-        """
+        """See :meth:`.ports.Destination.digests`."""
         process.prepare_directory(str(self._directory), self._group_id)
         with digest_client.read_only(
-            self._storage_daemon, self._directory, disk
+            self._storage_daemon, self._directory, disk, view
         ) as served:
             return digest_client.digests(
-                self._helper_python, served, disk, chunk_bytes
+                self._helper_python, served, disk, chunk_bytes, chunks
             )
 
     def _tls(self, endpoint: ports.Endpoint) -> greeting.TLS | None:

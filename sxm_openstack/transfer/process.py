@@ -18,6 +18,9 @@ a later process can find it, talk to it and end it:
 * ``<name>.pid``: process id and start time, as JSON; the pair is unique
   until the next boot, the id alone is not;
 * ``<name>.log``: what it wrote to its standard error.
+
+The command line of each names its directory.  So one whose starter was killed
+before it could write the record is found as well.
 """
 
 from collections.abc import Iterator
@@ -25,12 +28,15 @@ from collections.abc import Sequence
 import contextlib
 import dataclasses
 import errno
+import fcntl
 import fnmatch
 import json
 import os
 import pathlib
 import signal
+import struct
 import subprocess
+import termios
 import time
 from typing import TextIO
 
@@ -39,7 +45,9 @@ from sxm_openstack import exception
 _POLL_S = 0.01
 _LOG_TAIL_BYTES = 2000
 STOP_TIMEOUT_S = 30.0
-_SUFFIXES = ('.sock', '.nbd', '.qsd', '.ctl', '.log', '.pid')
+_SUFFIXES = ('.sock', '.nbd', '.qsd', '.ctl', '.log', '.pid', '.pid-new')
+_DAEMON = 'qemu-storage-daemon'
+_PROGRAM = '/sxm_openstack/transfer/program.py'
 
 
 # Those that this process started: it has to wait for them, and learns how
@@ -176,7 +184,9 @@ def start(
     program = Program(directory, name, popen.pid, started, popen)
     _children[popen.pid] = popen
     record = {'pid': popen.pid, 'started': started}
-    (directory / f'{name}.pid').write_text(json.dumps(record))
+    unfinished = directory / f'{name}.pid-new'
+    unfinished.write_text(json.dumps(record))
+    unfinished.rename(directory / f'{name}.pid')
     return program
 
 
@@ -190,7 +200,10 @@ def start_with_pipes(
     """
     input_read, input_write = os.pipe()
     output_read, output_write = os.pipe()
-    stdin, stdout = os.fdopen(input_write, 'w'), os.fdopen(output_read)
+    # Not os.fdopen: a service may have replaced it by something that waits
+    # where we only look.
+    stdin = open(input_write, 'w')  # noqa: SIM115
+    stdout = open(output_read)  # noqa: SIM115
     try:
         program = start(
             directory, name, command, stdin=input_read, stdout=output_write
@@ -205,19 +218,82 @@ def start_with_pipes(
     return program, stdin, stdout
 
 
+def read_available(descriptor: int) -> bytes:
+    """What a pipe holds right now, perhaps nothing; never blocks.
+
+    Without a non-blocking descriptor, which under a library of green threads
+    blocks all the same.
+    """
+    found = b''
+    while count := _pending(descriptor):
+        found += os.read(descriptor, count)
+    return found
+
+
+def _pending(descriptor: int) -> int:
+    answer = fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4))
+    return int(struct.unpack('i', answer)[0])
+
+
 def recorded(directory: pathlib.Path) -> Iterator[Program]:
     """Programs of which a directory has a record, alive or not."""
     for path in sorted(directory.glob('*.pid')):
         try:
             data = json.loads(path.read_text())
         except ValueError:
-            # Cut short: the process that wrote it died, and so did the
-            # start of the program.
-            path.unlink()
+            # Cut short, by a full file system: what it tells of is found
+            # by its command line.
+            path.unlink(missing_ok=True)
             continue
+        except FileNotFoundError:
+            continue  # forgotten by another thread meanwhile
         pid, started = data['pid'], data['started']
         child = _children.get(pid)
         yield Program(directory, path.stem, pid, started, child)
+
+
+def strays(root: str) -> Iterator[Program]:
+    """Programs of ours whose command line names a directory below the root.
+
+    With or without a record; each has the directory that it names.
+    """
+    prefix = os.path.join(root, '')
+    for entry in pathlib.Path('/proc').iterdir():
+        if not entry.name.isdecimal():
+            continue
+        try:
+            command = (entry / 'cmdline').read_bytes().decode(errors='replace')
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        words = command.split('\0')
+        directory = _directory_of(words, prefix)
+        started = start_time(int(entry.name))
+        if directory is None or started is None:
+            continue
+        pid = int(entry.name)
+        yield Program(
+            directory, _name_of(words), pid, started, _children.get(pid)
+        )
+
+
+def _directory_of(words: Sequence[str], prefix: str) -> pathlib.Path | None:
+    """Directory right below the prefix that one of our programs names."""
+    if _name_of(words):
+        for word in words[1:]:
+            if word.startswith(prefix):
+                name = word[len(prefix) :].partition('/')[0]
+                return pathlib.Path(prefix) / name
+    return None
+
+
+def _name_of(words: Sequence[str]) -> str:
+    """Which of our programs it is; empty for one that is none."""
+    if os.path.basename(words[0]) == _DAEMON:
+        return _DAEMON
+    for index, word in enumerate(words[:-1]):
+        if word.endswith(_PROGRAM):
+            return words[index + 1]
+    return ''
 
 
 def prepare_directory(path: str, group_id: int | None) -> pathlib.Path:
@@ -251,9 +327,13 @@ def clean_directory(path: str) -> None:
     :raises NeedsOperator: a program does not end.
     """
     directory = pathlib.Path(path)
+    if directory.is_dir():
+        end_recorded(directory, '*')
+    for program in list(strays(str(directory.parent))):
+        if program.directory == directory:
+            program.stop(timeout_s=5.0)
     if not directory.is_dir():
         return
-    end_recorded(directory, '*')
     for suffix in _SUFFIXES:
         for left in directory.glob(f'*{suffix}'):
             left.unlink(missing_ok=True)

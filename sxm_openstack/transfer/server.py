@@ -21,6 +21,7 @@ import pathlib
 import secrets
 
 from sxm_openstack import exception
+from sxm_openstack.engine import content
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import ports
 from sxm_openstack.transfer import digest_client
@@ -119,27 +120,29 @@ class NBDServer:
             )
 
     def digests(
-        self, disk: engine_disk.Disk, chunk_bytes: int
+        self,
+        disk: engine_disk.Disk,
+        chunk_bytes: int,
+        chunks: Sequence[int] | None = None,
+        view: content.View = content.View.BASE,
     ) -> Sequence[str]:
-        """Digest of each chunk of the base, in order.
-
-        :raises VerifyFailed: it could not be read to its end.
-        """
+        """See :meth:`.ports.Destination.digests`."""
         process.prepare_directory(str(self._directory), self._group_id)
-        served = export.running(
-            self._directory,
-            disk.base_channel,
-            lambda: self._export_name(disk.base_channel),
-        )
-        if served is not None:
-            return digest_client.digests(
-                self._helper_python, served, disk, chunk_bytes
+        if view is content.View.BASE:
+            served = export.running(
+                self._directory,
+                disk.base_channel,
+                lambda: self._export_name(disk.base_channel),
             )
+            if served is not None:
+                return digest_client.digests(
+                    self._helper_python, served, disk, chunk_bytes, chunks
+                )
         with digest_client.read_only(
-            self._storage_daemon, self._directory, disk
+            self._storage_daemon, self._directory, disk, view
         ) as served:
             return digest_client.digests(
-                self._helper_python, served, disk, chunk_bytes
+                self._helper_python, served, disk, chunk_bytes, chunks
             )
 
     def close(self) -> None:

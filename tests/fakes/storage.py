@@ -55,6 +55,10 @@ class FakeStorage:
     def holds_data(self, path: str) -> bool:
         return bool(self.files[path].blocks)
 
+    def written_chunks(self, path: str, chunk_bytes: int) -> list[int]:
+        step = chunk_bytes // BLOCK_BYTES
+        return sorted({block // step for block in self.files[path].blocks})
+
     def occupied_bytes(self, path: str) -> int:
         known = self.files.get(path)
         return len(known.blocks) * BLOCK_BYTES if known else 0

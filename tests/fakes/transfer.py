@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import hashlib
 
 from sxm_openstack import exception
+from sxm_openstack.engine import content
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import ports
 
@@ -30,21 +31,34 @@ TOKEN = 'a secret that nobody may see'
 
 
 def digests(
-    files: fake_domain.FakeFiles, disk: engine_disk.Disk, chunk_bytes: int
+    files: fake_domain.FakeFiles,
+    disk: engine_disk.Disk,
+    chunk_bytes: int,
+    chunks: Sequence[int] | None,
+    view: content.View,
 ) -> list[str]:
-    """Digest of each chunk of what a reader of the disk's file sees."""
+    """Digest of each chunk of what a reader of the disk's file sees.
+
+    Parts of a block have the digest of the block.
+    """
+    path = disk.path if view is content.View.BASE else disk.overlay_path
     blocks = -(-disk.size_bytes // BLOCK_BYTES)
     step = max(1, chunk_bytes // BLOCK_BYTES)
+    firsts = (
+        range(0, blocks, step)
+        if chunks is None
+        else [index * chunk_bytes // BLOCK_BYTES for index in chunks]
+    )
     return [
         hashlib.sha256(
             repr(
                 [
-                    files.read(disk.path, block)
+                    files.read(path, block)
                     for block in range(first, min(first + step, blocks))
                 ]
             ).encode()
         ).hexdigest()
-        for first in range(0, blocks, step)
+        for first in firsts
     ]
 
 
@@ -83,9 +97,13 @@ class FakeServer:
             )
 
     def digests(
-        self, disk: engine_disk.Disk, chunk_bytes: int
+        self,
+        disk: engine_disk.Disk,
+        chunk_bytes: int,
+        chunks: Sequence[int] | None = None,
+        view: content.View = content.View.BASE,
     ) -> Sequence[str]:
-        return digests(self.files, disk, chunk_bytes)
+        return digests(self.files, disk, chunk_bytes, chunks, view)
 
     def close(self) -> None:
         self._close_images()
@@ -207,6 +225,10 @@ class FakeTransfer:
         return copy
 
     def digests(
-        self, disk: engine_disk.Disk, chunk_bytes: int
+        self,
+        disk: engine_disk.Disk,
+        chunk_bytes: int,
+        chunks: Sequence[int] | None = None,
+        view: content.View = content.View.BASE,
     ) -> Sequence[str]:
-        return digests(self.files, disk, chunk_bytes)
+        return digests(self.files, disk, chunk_bytes, chunks, view)

@@ -31,6 +31,7 @@ import threading
 import typing
 
 from sxm_openstack import exception
+from sxm_openstack.engine import content
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import journal as engine_journal
 from sxm_openstack.engine import ports
@@ -81,10 +82,27 @@ class RemoteDestination:
         )
 
     def digests(
-        self, disk: engine_disk.Disk, chunk_bytes: int
+        self,
+        disk: engine_disk.Disk,
+        chunk_bytes: int,
+        chunks: collections.abc.Sequence[int] | None = None,
+        view: content.View = content.View.BASE,
     ) -> collections.abc.Sequence[str]:
         answer: list[str] = self._client.call(
             'digests',
+            disk=disk.to_dict(),
+            chunk_bytes=chunk_bytes,
+            chunks=None if chunks is None else list(chunks),
+            view=str(view),
+            **self._named,
+        )
+        return answer
+
+    def written(
+        self, disk: engine_disk.Disk, chunk_bytes: int
+    ) -> collections.abc.Sequence[int]:
+        answer: list[int] = self._client.call(
+            'written',
             disk=disk.to_dict(),
             chunk_bytes=chunk_bytes,
             **self._named,
@@ -172,9 +190,25 @@ class Agent:
         peer: str,
         disk: dict[str, typing.Any],
         chunk_bytes: int,
+        chunks: list[int] | None,
+        view: str,
     ) -> list[str]:
         side = self._arrival(server, peer)
-        return list(side.digests(_load([disk])[0], chunk_bytes))
+        return list(
+            side.digests(
+                _load([disk])[0], chunk_bytes, chunks, content.View(view)
+            )
+        )
+
+    def written(
+        self,
+        server: str,
+        peer: str,
+        disk: dict[str, typing.Any],
+        chunk_bytes: int,
+    ) -> list[int]:
+        side = self._arrival(server, peer)
+        return list(side.written(_load([disk])[0], chunk_bytes))
 
     def state(self, server: str, peer: str = '') -> str:
         return str(self._domain(server).state())

@@ -28,7 +28,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 # Group of entry points -> names that other things rely on.
 EXPECTED = {
-    'console_scripts': {'sxm-nova-compute'},
+    'console_scripts': {'sxm-manage', 'sxm-nova-compute'},
     'os_vif': {'sxm'},
     'oslo.config.opts': {'sxm_openstack'},
     'sxm.mirror': {'snapshot', 'direct'},

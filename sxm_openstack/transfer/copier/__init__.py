@@ -19,7 +19,8 @@ flight.  Its input is one JSON object a line, the first is the job::
     {"source": {"socket": "/run/sxm/1/vda.source.nbd", "export": "vda"},
      "destination": {"socket": "/run/sxm/1/vda.base.sock", "export": "vda"},
      "extent": "all",        what the guest sees; "top": the top layer alone
-     "zeros": "skip",        the destination has zeros; "write": it may not
+     "zeros": "skip",        the destination has zeros; "write": it may not;
+                             "look": ask its server
      "connections": 1,       to the destination
      "offset": 0,            everything below it is there already
      "rate_bytes_per_s": 0}  0 is no limit

@@ -51,10 +51,6 @@ class Job:
     def top_only(self) -> bool:
         return self.extent == 'top'
 
-    @property
-    def write_zeros(self) -> bool:
-        return self.zeros == 'write'
-
 
 @dataclasses.dataclass
 class Counts:
@@ -98,6 +94,9 @@ class Pipeline:
         ]
         self.size = self._source.size
         self._check()
+        self._write_zeros = job.zeros == 'write' or (
+            job.zeros == 'look' and not self._sink_is_blank()
+        )
         now = time.monotonic()
         self.counts = Counts(offset=job.offset)
         self._bucket = pace.TokenBucket(job.rate_bytes_per_s, now)
@@ -156,6 +155,15 @@ class Pipeline:
         if sink.handle.is_read_only():
             raise server.CopyError('the destination is read-only')
 
+    def _sink_is_blank(self) -> bool:
+        """Whether the server of the destination knows that it is zero."""
+        found = server.SourceMap(self._job.destination, depth=False)
+        return all(
+            flags & plan.STATE_ZERO
+            for start, length in plan.windows(0, self.size)
+            for _, flags in found.read(start, length)[0]
+        )
+
     def _window(self, start: int, length: int) -> Iterator[plan.Extent]:
         try:
             yield from plan.extents(
@@ -163,7 +171,7 @@ class Pipeline:
                 start,
                 length,
                 top_only=self._job.top_only,
-                write_zeros=self._job.write_zeros,
+                write_zeros=self._write_zeros,
             )
         except ValueError as error:
             raise server.CopyError(str(error)) from error
@@ -249,7 +257,7 @@ class Pipeline:
                 self._write(request, part)
                 continue
             self._bucket.give_back(part.length)
-            if self._job.write_zeros:
+            if self._write_zeros:
                 self._zero(request, part)
         self._part_done(request)
 

@@ -16,6 +16,7 @@ import subprocess
 import time
 
 from sxm_openstack import exception
+from sxm_openstack.engine import content
 from sxm_openstack.engine import disk as engine_disk
 
 from tests.functional.transfer import stack
@@ -389,6 +390,37 @@ class DigestTest(stack.StackCase):
             if one != other
         ]
         self.assertEqual([31981568 // chunk], different)
+
+    def test_as_handed_over(self):
+        """The overlays on the bases, and only the chunks asked for."""
+        ours, theirs = self.disks('raw', 40 * MIB + 512)
+        for disk in (ours, theirs):
+            stack.create(disk.path, 'raw', disk.size_bytes)
+            stack.qemu_io(disk.path, 'raw', 'write -P 1 0 9M')
+            self.overlay(disk)
+        stack.qemu_io(ours.overlay_path, 'qcow2', 'write -P 5 512 512')
+        # The other side has it as a whole chunk, and the rest of that as on
+        # the source.
+        stack.qemu_io(
+            theirs.overlay_path,
+            'qcow2',
+            'write -P 1 0 64k',
+            'write -P 5 512 512',
+        )
+        view, chunks = content.View.HANDED_OVER, [0, 3, 640]
+
+        def digests(side, disk):
+            return side.digests(disk, 65536, chunks, view)
+
+        here = digests(self.transfer, ours)
+        self.assertEqual(3, len(set(here)))
+        self.assertEqual(here, digests(self.server, theirs))
+        plain = self.transfer.digests(ours, 65536)
+        self.assertNotEqual(plain[0], here[0])
+        self.assertEqual([plain[3], plain[640]], here[1:])
+        stack.qemu_io(theirs.overlay_path, 'qcow2', 'write -P 6 40M 512')
+        self.assertEqual(here[:2], digests(self.server, theirs)[:2])
+        self.assertNotEqual(here[2], digests(self.server, theirs)[2])
 
     def test_image_that_is_too_short(self):
         _, theirs = self.disks('raw', 4 * MIB)

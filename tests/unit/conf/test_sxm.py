@@ -43,6 +43,7 @@ DEFAULTS = {
     'handover_timeout': 30,
     'flatten_timeout': 60,
     'verify': 'none',
+    'verify_sample_percent': 5,
     'overlay_reserve_percent': 25,
 }
 

@@ -16,7 +16,10 @@ import dataclasses
 import json
 import os
 import pathlib
+import subprocess
+import sys
 import tempfile
+import threading
 import unittest
 from unittest import mock
 
@@ -120,6 +123,7 @@ class TestNames(JournalTestCase):
 
 class TestDurability(JournalTestCase):
     def test_synced_before_the_rename_and_after(self):
+        self.path.mkdir()
         done = []
         real_fsync, real_rename = os.fsync, pathlib.Path.rename
 
@@ -244,3 +248,90 @@ class TestDamage(JournalTestCase):
         self.file().mkdir(parents=True)
         with self.assertRaises(exception.NeedsOperator):
             self.journal.read(SERVER)
+
+
+class TestHold(JournalTestCase):
+    """One process of a host at a time works at a server."""
+
+    def other(self, script, *arguments):
+        """Another process with the same journal."""
+        code = (
+            'import sys\n'
+            'from sxm_openstack.engine import journal\n'
+            f'made = journal.Journal({str(self.path)!r})\n{script}'
+        )
+        process = subprocess.Popen(
+            [sys.executable, '-c', code, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.stdin.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def holder(self):
+        process = self.other(
+            f'with made.hold({SERVER!r}):\n'
+            "    print('held', flush=True)\n"
+            '    sys.stdin.readline()\n'
+        )
+        self.assertEqual('held\n', process.stdout.readline())
+        return process
+
+    def test_another_process_is_refused(self):
+        process = self.holder()
+        self.assertTrue(self.journal.is_held(SERVER))
+        with self.assertRaisesRegex(exception.PreCheckFailed, SERVER):
+            with self.journal.hold(SERVER, 0.0):
+                self.fail('both have it')
+        process.communicate('go\n', timeout=30)
+        with self.journal.hold(SERVER):
+            self.assertTrue(self.journal.is_held(SERVER))
+        self.assertFalse(self.journal.is_held(SERVER))
+        self.assertEqual([], list(self.path.glob('*.lock')))
+
+    def test_another_process_is_waited_for(self):
+        process = self.holder()
+        timer = threading.Timer(0.3, process.communicate, ['go\n'])
+        timer.start()
+        self.addCleanup(timer.join)
+        with self.journal.hold(SERVER, 30.0):
+            pass
+
+    def test_a_killed_process_holds_nothing(self):
+        process = self.holder()
+        process.kill()
+        process.wait()
+        self.assertFalse(self.journal.is_held(SERVER))
+        with self.journal.hold(SERVER, 0.0):
+            pass
+
+    def test_servers_do_not_wait_for_each_other(self):
+        self.holder()
+        with self.journal.hold(SERVER.replace('0', '1'), 0.0):
+            pass
+
+    def test_a_lock_whose_file_was_removed_counts_for_nothing(self):
+        """Between the opening and the locking of it."""
+        path = self.path / f'{SERVER}.lock'
+        flock, taken = journal.fcntl.flock, []
+
+        def steal(descriptor, flags):
+            if not taken:
+                taken.append(descriptor)
+                path.unlink()
+            flock(descriptor, flags)
+
+        with mock.patch.object(journal.fcntl, 'flock', steal):
+            with self.journal.hold(SERVER):
+                self.assertTrue(path.exists())
+                self.assertTrue(self.journal.is_held(SERVER))
+
+    def test_the_directory_itself_survives_a_power_cut(self):
+        synced = []
+        with mock.patch.object(journal, '_sync_directory', synced.append):
+            self.journal.write(RECORD)
+        self.assertIn(self.path.parent, synced)

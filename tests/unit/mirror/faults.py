@@ -24,7 +24,7 @@ from tests.fakes import traps
 from tests.fakes import world
 
 CAUSE = 'the trap sprang'
-DISKS_OF = {'mirror-disk', 'copy-base', 'verify-base'}
+DISKS_OF = {'mirror-disk', 'copy-base', 'verify-base', 'verify-hand-over'}
 FULL = mirror_move.Settings(verify='full')
 
 

@@ -15,30 +15,9 @@
 import logging
 import unittest
 
-import ddt
-
 from sxm_openstack import exception
-from sxm_openstack.mirror import copy
 
 from tests.fakes import world
-
-MIB = 1 << 20
-
-
-@ddt.ddt
-class TestChunks(unittest.TestCase):
-    @ddt.data(
-        (512, MIB),
-        (MIB, MIB),
-        (4096 * MIB, MIB),
-        (4096 * MIB + 512, 2 * MIB),
-        (10 << 40, 2560 * MIB),
-    )
-    @ddt.unpack
-    def test_whole_mebibytes_and_not_too_many(self, size_bytes, expected):
-        found = copy.chunk_bytes(size_bytes)
-        self.assertEqual(expected, found)
-        self.assertLessEqual(-(-size_bytes // found), 4096)
 
 
 class TestSteering(unittest.TestCase):

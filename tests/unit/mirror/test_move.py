@@ -271,7 +271,7 @@ class TestKindsOfDisks(MoveTestCase):
 
 @ddt.ddt
 class TestVerify(MoveTestCase):
-    @ddt.data(('none', 1), ('full', 3), ('sample', 3))
+    @ddt.data(('none', 1), ('full', 5), ('sample', 3))
     @ddt.unpack
     def test_which_are_compared(self, verify, times):
         made = self.make(settings=mirror_move.Settings(verify=verify))
@@ -302,10 +302,88 @@ class TestVerify(MoveTestCase):
         with self.assertRaises(exception.VerifyFailed) as caught:
             made.source.run()
         error = caught.exception
-        self.assertIn(f'offset {1 << 20}', str(error))
+        self.assertIn(f'offset {20 * world.BLOCK_BYTES} ', str(error))
         self.assertEqual('verify-base', error.step)
         self.assertEqual(target, error.disk)
         made.assert_on_source(self)
+
+
+@ddt.ddt
+class TestVerifyHandOver(MoveTestCase):
+    """``full``: every disk is equal at the point of the hand-over."""
+
+    def make_full(self, writes=1):
+        return self.make(
+            settings=mirror_move.Settings(verify='full'), writes=writes
+        )
+
+    @ddt.data('destination.written', 'overlays.written_chunks')
+    def test_a_mirror_that_went_wrong(self, call):
+        """One block of an overlay, on either side, is not what it was."""
+        made = self.make_full()
+        files = made.there if call.startswith('dest') else made.files
+        spoilt = []
+
+        def spoil() -> None:
+            overlay = files.get(made.disks[0].overlay_path)
+            blocks = overlay.blocks if overlay else {}
+            if blocks and not spoilt:
+                spoilt.append(min(blocks))
+                blocks[spoilt[0]] += 1
+
+        made.wires.trap(call, nth=0, error=spoil)
+        with self.assertRaises(exception.VerifyFailed) as caught:
+            made.source.run()
+        error = caught.exception
+        self.assertIn(
+            f'offset {spoilt[0] * world.BLOCK_BYTES} (handed-over)', str(error)
+        )
+        self.assertEqual('verify-hand-over', error.step)
+        self.assertEqual('vda', error.disk)
+        made.assert_empty_destination(self)
+        self.assertEqual([], list(made.journal.servers()))
+
+    def test_a_write_that_only_one_side_has(self):
+        made = self.make_full(writes=0)
+
+        def spoil() -> None:
+            overlay = made.there.get(made.disks[0].overlay_path)
+            if overlay is not None:
+                overlay.blocks[7] = 4711
+
+        made.wires.trap('destination.written', nth=1, error=spoil)
+        with self.assertRaisesRegex(exception.VerifyFailed, 'vda differs'):
+            made.source.run()
+        made.assert_on_source(self)
+
+    def test_only_what_was_written_is_read(self):
+        made = self.make_full(writes=0)
+        made.source.run()
+        made.assert_handed_over(self)
+        # The bases alone: nothing was written, nothing is left to compare.
+        self.assertEqual(3, made.wires.calls.count('transfer.digests'))
+
+    def test_a_sample_may_miss_but_not_the_ends(self):
+        made = self.make(
+            [
+                dataclasses.replace(
+                    world.disk('vda', 9), size_bytes=400 * world.BLOCK_BYTES
+                )
+            ],
+            settings=mirror_move.Settings(verify='sample', verify_percent=1),
+            writes=0,
+        )
+
+        def spoil() -> None:
+            file = made.there.get(made.disks[0].path)
+            if file is not None:
+                file.blocks[399] = 4711
+
+        made.wires.trap('destination.digests', nth=1, error=spoil)
+        with self.assertRaisesRegex(
+            exception.VerifyFailed, f'offset {399 * world.BLOCK_BYTES} '
+        ):
+            made.source.run()
 
 
 class TestControl(MoveTestCase):

@@ -24,6 +24,7 @@ from tests.unit.mirror import faults
 CAUSE = faults.CAUSE
 WAITING = mirror_move.Settings(verify='full', link_timeout_s=60.0)
 BEFORE_THE_LINK = 'transfer.connect'
+AFTERWARDS = 'hand-over', 'verify-hand-over'
 FREEZE = {'domain.mirror_state', 'domain.hand_over'}
 """When the last look at the mirrors is over."""
 
@@ -53,7 +54,8 @@ class TestLinkRecovery(faults.FaultsTestCase):
         made.assert_on_destination(self)
 
     def test_lost_at_every_call(self):
-        """All is there in the end; undone only when lost in the pause."""
+        """All is there in the end; undone only when lost in the pause
+        or later."""
         calls = self.calls(settings=WAITING)
         connected = calls.index(BEFORE_THE_LINK)
         resumed = 0
@@ -67,8 +69,9 @@ class TestLinkRecovery(faults.FaultsTestCase):
                     resumed += 'destination.reconnect' in made.wires.calls
                     self.arrive(made)
                 else:
-                    self.assertEqual('hand-over', failure.step)
-                    self.assertIn(call, FREEZE)
+                    self.assertIn(failure.step, AFTERWARDS)
+                    if failure.step == 'hand-over':
+                        self.assertIn(call, FREEZE)
                     made.assert_on_source(self)
         self.assertGreater(resumed, 50)
 

@@ -126,6 +126,19 @@ class TestSessions(HostTestCase):
         self.assertIsNone(self.host.session(SERVER))
         self.settler.begin.assert_not_called()
 
+    def test_no_other_process_may_work_at_it_meanwhile(self):
+        self.begin()
+        self.assertTrue(self.journal.is_held(SERVER))
+        self.host.end(SERVER)
+        self.assertFalse(self.journal.is_held(SERVER))
+
+    def test_another_process_works_at_it(self):
+        with self.journal.hold(SERVER):
+            with self.assertRaisesRegex(exception.PreCheckFailed, 'Another'):
+                self.begin()
+        self.assertIsNone(self.host.session(SERVER))
+        self.begin()
+
     def test_nothing_else_is_done_meanwhile(self):
         self.begin()
         with self.assertRaisesRegex(

@@ -60,6 +60,7 @@ class TestOptions(unittest.TestCase):
             latency_target_ms=20,
             max_rate_mib_per_s=7,
             verify='full',
+            verify_sample_percent=9,
             storage_timeout=11,
             link_timeout=12,
             handover_timeout=13,

@@ -69,6 +69,17 @@ class TestMake(unittest.TestCase):
         self.assertEqual({'vda': 'direct'}, self.names())
         self.assertEqual(1, plan.make('<domain/>', ()).copied)
 
+    def test_a_proof_is_not_promised_that_cannot_be_given(self):
+        self.override('mirror_driver', 'direct')
+        self.disks = self.disks[:2]
+        self.override('verify', 'full')
+        with self.assertRaisesRegex(
+            exception.PreCheckFailed, r'\(vda\) cannot be compared'
+        ):
+            self.names()
+        self.override('verify', 'sample')
+        self.assertEqual({'vda': 'direct'}, self.names())
+
     def test_a_driver_that_is_not_there(self):
         self.override('mirror_driver', 'magic')
         with self.assertRaisesRegex(exception.PreCheckFailed, 'magic'):

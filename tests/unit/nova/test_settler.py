@@ -10,6 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
+import pathlib
 import tempfile
 import threading
 import unittest
@@ -148,6 +149,35 @@ class TestDestination(SettlerTestCase):
         self.settle()
         self.fold.assert_not_called()
         self.assertIsNone(self.journal.read(SERVER))
+
+    def test_one_that_never_came(self):
+        """Only what the move itself has made goes with it."""
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        root = pathlib.Path(directory.name)
+        for name in ('a', 'a.sxm-overlay', 'b', 'b.sxm-handover'):
+            (root / name).touch()
+        self.left_by(
+            engine_journal.Role.DESTINATION,
+            disks=[
+                fakes.disk('vda', path=str(root / 'a')),
+                fakes.disk('vdb', path=str(root / 'b')),
+            ],
+            made=(str(root / 'b'),),
+        )
+        self.domain.now = State.ABSENT
+        self.settle()
+        self.fold.assert_not_called()
+        self.assertEqual(['a'], [path.name for path in root.iterdir()])
+        self.assertIsNone(self.journal.read(SERVER))
+
+    def test_while_another_process_is_at_it(self):
+        self.left_by(engine_journal.Role.DESTINATION, committed=True)
+        other = engine_journal.Journal(self.journal._directory)
+        with other.hold(SERVER):
+            with self.assertRaisesRegex(exception.PreCheckFailed, 'Another'):
+                self.settler.settle(SERVER, 'a start', 0.05)
+        self.fold.assert_not_called()
 
 
 class TestBackground(SettlerTestCase):

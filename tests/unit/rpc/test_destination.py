@@ -25,6 +25,7 @@ from oslo_messaging import conffixture
 from oslo_messaging._drivers import common
 
 from sxm_openstack import exception
+from sxm_openstack.engine import content
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import ports
 from sxm_openstack.rpc import destination
@@ -61,9 +62,13 @@ class Side:
     def hand_over(self, disks):
         self._called('hand_over', tuple(disks))
 
-    def digests(self, disk, chunk_bytes):
-        self._called('digests', disk, chunk_bytes)
+    def digests(self, disk, chunk_bytes, chunks, view):
+        self._called('digests', disk, chunk_bytes, chunks, view)
         return ('a', 'b')
+
+    def written(self, disk, chunk_bytes):
+        self._called('written', disk, chunk_bytes)
+        return (3, 5)
 
 
 class Sides:
@@ -194,7 +199,22 @@ class TestCalls(RPCTestCase):
         self.assertEqual(
             ['a', 'b'], list(self.api().digests(DISKS[1], 1 << 20))
         )
-        self.assertEqual([('digests', DISKS[1], 1 << 20)], self.side.calls)
+        self.assertEqual(
+            [('digests', DISKS[1], 1 << 20, None, content.View.BASE)],
+            self.side.calls,
+        )
+
+    def test_digests_of_some_chunks(self):
+        view = content.View.HANDED_OVER
+        self.api().digests(DISKS[1], 65536, range(2), view)
+        self.assertEqual(
+            [('digests', DISKS[1], 65536, [0, 1], view)], self.side.calls
+        )
+        self.assertIs(view, self.side.calls[0][-1])
+
+    def test_written(self):
+        self.assertEqual([3, 5], list(self.api().written(DISKS[1], 65536)))
+        self.assertEqual([('written', DISKS[1], 65536)], self.side.calls)
 
     def test_state(self):
         self.assertIs(ports.DomainState.INCOMING, self.api().state())
@@ -229,6 +249,7 @@ class TestCalls(RPCTestCase):
             lambda: self.api().prepare(DISKS),
             lambda: self.api().hand_over(DISKS),
             lambda: self.api().digests(DISKS[0], 1),
+            lambda: self.api().written(DISKS[0], 1),
             lambda: self.api().state(),
             lambda: self.api().discard(),
         ):
@@ -382,4 +403,4 @@ class TestVersion(unittest.TestCase):
         }
         for name in methods:
             self.assertIn(f'``{name}``', destination.__doc__)
-        self.assertEqual(6, len(methods))
+        self.assertEqual(7, len(methods))

@@ -110,6 +110,30 @@ class TestOverlay(ImageTestCase):
         self.assertTrue(images.holds(top, 'qcow2', 0, 0))
 
 
+class TestWrittenChunks(ImageTestCase):
+    def setUp(self):
+        super().setUp()
+        base = images.make(self.path('base'), 'raw')
+        images.write(base, 'raw', 3, 7)
+        self.top = self.overlay('top', base, 'raw')
+
+    def written(self, chunk_bytes=65536):
+        return image.written_chunks(self.top, 'qcow2', chunk_bytes)
+
+    def test_nothing_of_what_is_below(self):
+        self.assertEqual([], self.written())
+
+    def test_one_sector_and_one_across_two_chunks(self):
+        images.qemu_io(
+            self.top, 'qcow2', 'write -q -P 7 1M 512', 'write -q 130560 1k'
+        )
+        self.assertEqual([1, 2, 16], self.written())
+
+    def test_zeros_hide_what_is_below(self):
+        images.qemu_io(self.top, 'qcow2', 'write -q -z 1M 64k')
+        self.assertEqual([16], self.written())
+
+
 @ddt.ddt
 class TestHoldsData(ImageTestCase):
     def test_an_overlay_never_written_to(self):

@@ -84,3 +84,22 @@ class PiecesTest(unittest.TestCase):
             [(0, 10, True), (10, 20, False)],
             list(chunks.pieces(source, 0, 30)),
         )
+
+
+class RunsTest(unittest.TestCase):
+    def test_all(self):
+        self.assertEqual([(0, 95)], list(chunks.runs(None, 10, 95)))
+
+    def test_neighbours_are_read_as_one(self):
+        self.assertEqual(
+            [(0, 10), (30, 60), (90, 95)],
+            list(chunks.runs([0, 3, 4, 5, 9], 10, 95)),
+        )
+
+    def test_nothing(self):
+        self.assertEqual([], list(chunks.runs([], 10, 95)))
+
+    def test_out_of_order_or_beyond_the_end(self):
+        for wanted in ([3, 1], [3, 3], [10], [-1]):
+            with self.assertRaises(ValueError):
+                list(chunks.runs(wanted, 10, 95))

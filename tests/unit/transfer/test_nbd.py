@@ -19,6 +19,7 @@ import stat
 import unittest
 
 from sxm_openstack import exception
+from sxm_openstack.engine import content
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import ports
 from sxm_openstack.transfer import base
@@ -49,6 +50,18 @@ class ImageTest(unittest.TestCase):
             for index, argument in enumerate(found)
             if argument == option
         ]
+
+    def test_handed_over_is_the_overlay_on_the_ordinary_file(self):
+        image = export.handed_over_image(self.disk, 'vda.digest')
+        nodes = self.arguments(image, '--blockdev')
+        self.assertEqual(4, len({node['node-name'] for node in nodes}))
+        _, base, overlay, top = nodes
+        self.assertEqual('/a,b/disk.sxm-overlay', overlay['filename'])
+        self.assertEqual(base['node-name'], top['backing'])
+        self.assertEqual({True}, {node['read-only'] for node in nodes})
+        (exported,) = self.arguments(image, '--export')
+        self.assertEqual(top['node-name'], exported['node-name'])
+        self.assertFalse(exported['writable'])
 
     def test_base_keeps_its_own_backing_chain(self):
         image = export.base_image(
@@ -447,8 +460,8 @@ class SecretTest(stubs.StubCase):
         found = dict(self.places())
         self.assertGreater(len(found), 12)
         token = endpoint.token.encode()
-        for name, content in found.items():
-            self.assertNotIn(token, content, name)
+        for name, data in found.items():
+            self.assertNotIn(token, data, name)
         self.assertNotIn(endpoint.token, '\n'.join(caught.output))
         self.assertNotIn(endpoint.token, str(answers))
 
@@ -563,7 +576,7 @@ class CopyTest(stubs.StubCase):
         copy.set_rate(9)
 
     def test_close_ends_both_programs(self):
-        copy = self.start('exec cat')
+        copy = self.start('exec cat > /dev/null')
         self.assertEqual(['vda.copier', 'vda.source'], self.names())
         for _ in range(2):
             copy.close()
@@ -600,7 +613,20 @@ class DigestTest(stubs.StubCase):
             storage_daemon=self.daemon,
             helper_python=self.script('python', f'#!/bin/sh\n{script}'),
         )
-        return transfer.digests(self.disk, 1 << 20)
+        return transfer.digests(self.disk, 1 << 20, self.chunks, self.view)
+
+    chunks = None
+    view = content.View.BASE
+
+    def test_only_those_that_are_wanted(self):
+        self.chunks = (0, 2)
+        job = self.root / 'job'
+        found = self.digests(
+            f'cat > {job}; for i in 1 2; do echo "{{\\"digest\\": '
+            '\\"$i\\"}"; done'
+        )
+        self.assertEqual(['1', '2'], found)
+        self.assertEqual([0, 2], json.loads(job.read_text())['chunks'])
 
     def test_in_order(self):
         found = self.digests(

@@ -14,6 +14,7 @@ import os
 import pathlib
 import signal
 import stat
+import subprocess
 import tempfile
 import unittest
 from unittest import mock
@@ -163,3 +164,85 @@ class CleanTest(ProcessCase):
         self.assertEqual(0o770, stat.S_IMODE(path.stat().st_mode))
         path.rmdir()
         path.parent.rmdir()
+
+
+class StraysTest(ProcessCase):
+    """Programs without a record: whoever started them was killed first."""
+
+    def setUp(self):
+        super().setUp()
+        self.runtime = self.directory / 'one'
+        self.runtime.mkdir()
+        # Whatever it is called, it sleeps.
+        self.named = {}
+        for name in ('qemu-storage-daemon', 'sleeper'):
+            path = self.directory / name
+            path.symlink_to('/bin/sh')
+            self.named[name] = str(path)
+            self.addCleanup(path.unlink, missing_ok=True)
+
+    def run_it(self, *command):
+        child = subprocess.Popen(
+            command, stdin=subprocess.PIPE, start_new_session=True
+        )
+        self.addCleanup(child.stdin.close)
+        self.addCleanup(child.wait)
+        self.addCleanup(child.kill)
+        relays.wait_for(
+            lambda: (
+                process.start_time(child.pid) is not None
+                and str(self.directory)
+                in pathlib.Path(f'/proc/{child.pid}/cmdline').read_text()
+            )
+        )
+        return child
+
+    def found(self, root=None):
+        return {
+            (stray.pid, stray.name, stray.directory.name)
+            for stray in process.strays(str(root or self.directory))
+        }
+
+    def daemon(self, directory=None):
+        return self.run_it(
+            self.named['qemu-storage-daemon'],
+            '-c',
+            'read x',
+            '--pidfile',
+            f'{directory or self.runtime}/vda.base.qsd',
+        )
+
+    def test_a_daemon_and_a_program_of_ours(self):
+        daemon = self.daemon()
+        relay = self.run_it(
+            'sh', '-c', 'read x',
+            '/opt/lib/sxm_openstack/transfer/program.py', 'relay', 'connect',
+            str(self.runtime),
+        )  # fmt: skip
+        self.assertEqual(
+            {
+                (daemon.pid, 'qemu-storage-daemon', 'one'),
+                (relay.pid, 'relay', 'one'),
+            },
+            self.found(),
+        )
+
+    def test_programs_of_others_are_none(self):
+        self.run_it(
+            self.named['sleeper'], '-c', 'read x', str(self.runtime / 'x')
+        )
+        self.daemon(directory=f'{self.directory}-other/one')
+        self.assertEqual(set(), self.found())
+
+    def test_they_end_with_the_directory(self):
+        mine, other = self.daemon(), self.daemon(self.directory / 'two')
+        process.clean_directory(str(self.runtime))
+        mine.wait(10)
+        self.assertIsNone(other.poll())
+        self.assertFalse(self.runtime.exists())
+
+    def test_they_end_also_when_the_directory_has_gone(self):
+        mine = self.daemon()
+        self.runtime.rmdir()
+        process.clean_directory(str(self.runtime))
+        mine.wait(10)
