@@ -167,6 +167,25 @@ to be installed for it.
 
 _SECURITY = [
     cfg.StrOpt(
+        'qemu_group',
+        default='',
+        help="""
+Group of the processes of QEMU, where nova-compute does not run as root.
+
+QEMU connects to sockets that nova-compute makes in ``runtime_dir``, and makes
+one there. As another user it can do so only as a member of this group, for
+example ``kvm``. Empty where nova-compute and QEMU may use each other's
+sockets anyway.
+
+A nova-compute that is not root prepares the sockets through privsep, with the
+helper of ``[sxm_privileged]``.
+
+Related options:
+
+* ``runtime_dir``
+""",
+    ),
+    cfg.StrOpt(
         'tls',
         default='required',
         choices=[
@@ -185,8 +204,8 @@ hosts: where two hosts differ, the move is refused.
 With ``off``, who can listen on the migration network sees the disks, and who
 can change packets there can change them. The log has a warning for each move.
 
-The memory of a server goes by libvirt's own connection, to which other
-options apply.
+The memory of a server goes by libvirt's own connection, without TLS:
+``[libvirt] live_migration_with_native_tls`` cannot be combined with this.
 
 Related options:
 

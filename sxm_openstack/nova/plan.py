@@ -88,20 +88,19 @@ def volume_targets(block_device_info: Any) -> set[str]:
 
 def _check_link() -> None:
     """Never weaken silently what the operator wants of the link."""
-    if CONF.libvirt.live_migration_tunnelled:
-        raise exception.UnsupportedServer(
-            '[libvirt] live_migration_tunnelled is set, and the disks would '
-            'not go through that.',
-            host=CONF.host,
-            remedy='Unset it, or allow nova in [sxm] fallback.',
-        )
-    if CONF.libvirt.live_migration_with_native_tls and CONF.sxm.tls == 'off':
-        raise exception.UnsupportedServer(
-            '[libvirt] live_migration_with_native_tls is set, and the disks '
-            'would go without TLS.',
-            host=CONF.host,
-            remedy='Set [sxm] tls = required on all hosts.',
-        )
+    for option in (
+        'live_migration_tunnelled',
+        # libvirt 11.3: "NBD migration with TLS is not supported over UNIX
+        # socket".
+        'live_migration_with_native_tls',
+    ):
+        if CONF.libvirt[option]:
+            raise exception.UnsupportedServer(
+                f'[libvirt] {option} is set, and libvirt cannot mirror '
+                'through a local socket with that.',
+                host=CONF.host,
+                remedy='Unset it, or allow nova in [sxm] fallback.',
+            )
 
 
 def _check_comparable(chosen: dict[str, mirror_base.MirrorDriver]) -> None:

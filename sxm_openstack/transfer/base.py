@@ -24,6 +24,16 @@ from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import ports
 
 
+class Privileges(Protocol):
+    """Does as root what this service may not do."""
+
+    def share_directory(self, path: str) -> None:
+        """Make a directory of this service and QEMU's group."""
+
+    def admit(self, path: str) -> None:
+        """Let this service use a socket that QEMU has made there."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
     """What the operator's options say of the transfer.
@@ -37,6 +47,8 @@ class Settings:
     :param qemu_group: group of QEMU's processes, which need to use and make
         sockets in the runtime directory; empty where QEMU runs as the same
         user as this service.
+    :param privileges: for a service that is not root and runs as another
+        user than QEMU; ``None`` where it needs no help.
     """
 
     helper_python: str = '/usr/bin/python3'
@@ -44,6 +56,7 @@ class Settings:
     copy_connections: int = 1
     pki: str | None = None
     qemu_group: str = ''
+    privileges: Privileges | None = None
 
 
 class Server(Protocol):

@@ -58,6 +58,7 @@ class NBDDriver(base.TransferDriver):
             helper_python=self.settings.helper_python,
             connections=self.settings.copy_connections,
             group_id=self._group_id(),
+            privileges=self.settings.privileges,
         )
 
     def server(
@@ -75,6 +76,7 @@ class NBDDriver(base.TransferDriver):
             pki=self.settings.pki,
             helper_python=self.settings.helper_python,
             group_id=self._group_id(),
+            privileges=self.settings.privileges,
         )
 
     def cleanup(self, runtime: str) -> None:
@@ -106,6 +108,7 @@ class NBDTransfer:
     :param connections: number of connections that copy one disk.
     :param group_id: group of QEMU's processes, ``None`` when they run as
         this user.
+    :param privileges: help for a service that is not root.
     :param idle_exit_s: a relay that nobody uses or asks for so long ends.
     """
 
@@ -120,6 +123,7 @@ class NBDTransfer:
         connections: int = 1,
         storage_daemon: str = 'qemu-storage-daemon',
         group_id: int | None = None,
+        privileges: base.Privileges | None = None,
         idle_exit_s: float = 3600.0,
     ) -> None:
         self._directory = pathlib.Path(runtime_dir)
@@ -130,6 +134,7 @@ class NBDTransfer:
         self._connections = connections
         self._storage_daemon = storage_daemon
         self._group_id = group_id
+        self._privileges = privileges
         self._idle_exit_s = idle_exit_s
 
     def connect(
@@ -143,7 +148,7 @@ class NBDTransfer:
         """
         tls = self._tls(endpoint)
         greeting.greet(endpoint, tls, self._watchdog_timeout_s)
-        process.prepare_directory(str(self._directory), self._group_id)
+        self._prepare_directory()
         process.end_recorded(self._directory, 'relay-connect')
         config = {
             'token': endpoint.token,
@@ -192,7 +197,7 @@ class NBDTransfer:
         :param offset: everything below it is at the destination already.
         :raises MoveFailed: the base could not be opened.
         """
-        process.prepare_directory(str(self._directory), self._group_id)
+        self._prepare_directory()
         source = nbd_export.serve_base(
             self._storage_daemon,
             self._directory,
@@ -223,13 +228,18 @@ class NBDTransfer:
         view: content.View = content.View.BASE,
     ) -> Sequence[str]:
         """See :meth:`.ports.Destination.digests`."""
-        process.prepare_directory(str(self._directory), self._group_id)
+        self._prepare_directory()
         with digest_client.read_only(
             self._storage_daemon, self._directory, disk, view
         ) as served:
             return digest_client.digests(
                 self._helper_python, served, disk, chunk_bytes, chunks
             )
+
+    def _prepare_directory(self) -> None:
+        process.prepare_directory(
+            str(self._directory), self._group_id, self._privileges
+        )
 
     def _tls(self, endpoint: ports.Endpoint) -> greeting.TLS | None:
         if self._pki is None:

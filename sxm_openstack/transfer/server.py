@@ -19,11 +19,14 @@ from collections.abc import Sequence
 import logging
 import pathlib
 import secrets
+import threading
+import time
 
 from sxm_openstack import exception
 from sxm_openstack.engine import content
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import ports
+from sxm_openstack.transfer import base
 from sxm_openstack.transfer import digest_client
 from sxm_openstack.transfer import export
 from sxm_openstack.transfer import greeting
@@ -32,6 +35,8 @@ from sxm_openstack.transfer import relay_client
 from sxm_openstack.transfer.relay import loop
 
 LOG = logging.getLogger(__name__)
+
+_POLL_S = 0.02
 
 
 class NBDServer:
@@ -50,6 +55,7 @@ class NBDServer:
     :param helper_python: interpreter that can import ``nbd``.
     :param group_id: group of QEMU's processes, ``None`` when they run as
         this user.
+    :param privileges: help for a service that is not root.
     :param idle_exit_s: a relay that nobody uses or asks for so long ends.
     """
 
@@ -64,6 +70,7 @@ class NBDServer:
         helper_python: str = '/usr/bin/python3',
         storage_daemon: str = 'qemu-storage-daemon',
         group_id: int | None = None,
+        privileges: base.Privileges | None = None,
         idle_exit_s: float = 3600.0,
     ) -> None:
         self._directory = pathlib.Path(runtime_dir)
@@ -74,6 +81,7 @@ class NBDServer:
         self._helper_python = helper_python
         self._storage_daemon = storage_daemon
         self._group_id = group_id
+        self._privileges = privileges
         self._idle_exit_s = idle_exit_s
 
     @property
@@ -89,7 +97,7 @@ class NBDServer:
         :raises MoveFailed: something could not be started; nothing is left.
         """
         self.close()
-        process.prepare_directory(str(self._directory), self._group_id)
+        self._prepare_directory()
         try:
             token = secrets.token_hex(32)
             channels = [
@@ -108,6 +116,7 @@ class NBDServer:
         :raises MoveFailed: a daemon had died, or did not end well: its image
             may lack what was written last.
         """
+        self._expect_qemu()
         failures = export.stop_daemons(
             program
             for program in process.recorded(self._directory)
@@ -127,7 +136,7 @@ class NBDServer:
         view: content.View = content.View.BASE,
     ) -> Sequence[str]:
         """See :meth:`.ports.Destination.digests`."""
-        process.prepare_directory(str(self._directory), self._group_id)
+        self._prepare_directory()
         if view is content.View.BASE:
             served = export.running(
                 self._directory,
@@ -207,6 +216,22 @@ class NBDServer:
         )
         return ports.Endpoint(self._address, port, token)
 
+    def _expect_qemu(self) -> None:
+        """From now on QEMU may make a socket that only it could use."""
+        privileges = self._privileges
+        if privileges is not None:
+            threading.Thread(
+                target=_admit,
+                args=(self.disks_socket, privileges, self._idle_exit_s),
+                name='sxm-admit',
+                daemon=True,
+            ).start()
+
+    def _prepare_directory(self) -> None:
+        process.prepare_directory(
+            str(self._directory), self._group_id, self._privileges
+        )
+
     def _tls(self) -> greeting.TLS | None:
         if self._pki is None:
             LOG.warning(
@@ -216,3 +241,20 @@ class NBDServer:
             )
             return None
         return {'directory': self._pki, 'names': list(self._peer())}
+
+
+def _admit(path: str, privileges: base.Privileges, timeout_s: float) -> None:
+    """Let this service use a socket as soon as QEMU has made it.
+
+    Ends without when the directory has gone, and with it the move.
+    """
+    deadline = time.monotonic() + timeout_s
+    socket = pathlib.Path(path)
+    while socket.parent.exists() and time.monotonic() < deadline:
+        if socket.exists():
+            try:
+                privileges.admit(path)
+            except exception.SXMError as error:
+                LOG.error('QEMU cannot be reached: %s', error)
+            return
+        time.sleep(_POLL_S)

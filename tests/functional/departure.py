@@ -72,7 +72,6 @@ class Order:
     :param settings: more fields of :class:`.mirror.move.Settings`.
     :param transfer: fields of :class:`.transfer.base.Settings`.
     :param bandwidth_mib_per_s: of each disk's copy in the memory phase.
-    :param native_tls: the memory goes through QEMU's own TLS.
     :param timeout_s: the move is aborted after that time; 0 is never.
     :param faults: fields of :class:`.faults.Fault`.
     :param keep_source: leave the files on the source after success.
@@ -88,7 +87,6 @@ class Order:
     settings: dict[str, typing.Any] = dataclasses.field(default_factory=dict)
     transfer: dict[str, typing.Any] = dataclasses.field(default_factory=dict)
     bandwidth_mib_per_s: int = 0
-    native_tls: bool = False
     timeout_s: float = 0.0
     faults: list[dict[str, typing.Any]] = dataclasses.field(
         default_factory=list
@@ -347,7 +345,6 @@ class Departure:
             disks=tuple(disk.target for disk in remaining),
             disks_socket=leaving.disks_socket if remaining else None,
             bandwidth_mib_per_s=self._order.bandwidth_mib_per_s,
-            tls=self._order.native_tls,
         )
 
     def _migrate(self, request: migration.Request) -> dict[str, typing.Any]:

@@ -135,10 +135,3 @@ class MoveTest(base.MoveCase):
         move.hurry()
         self.assert_arrived(move, move.wait(300.0))
         self.verify()
-
-    def test_7_memory_through_native_tls(self) -> None:
-        """What libvirt mirrors is in QEMU's TLS then, and in ours."""
-        self.write()
-        move = self.guest.start_move(native_tls=True)
-        self.assert_arrived(move, move.wait())
-        self.verify()

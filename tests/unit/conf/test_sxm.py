@@ -31,6 +31,7 @@ DEFAULTS = {
     'runtime_dir': '/run/sxm',
     'state_dir': '/var/lib/sxm',
     'helper_python': '/usr/bin/python3',
+    'qemu_group': '',
     'tls': 'required',
     'tls_directory': '/etc/pki/qemu',
     'guest_share': 0.5,

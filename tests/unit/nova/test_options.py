@@ -20,6 +20,7 @@ from oslo_config import cfg
 
 from sxm_openstack import conf as sxm_conf
 from sxm_openstack.nova import options
+from sxm_openstack.nova import privileges
 
 
 class TestOptions(unittest.TestCase):
@@ -79,6 +80,25 @@ class TestOptions(unittest.TestCase):
         self.write(tls_directory='/pki', watchdog_timeout=8)
         self.conf.mutate_config_files()
         self.assertEqual(8, options.transfer().settings.watchdog_timeout_s)
+
+    def test_help_for_a_service_that_is_not_root(self):
+        self.read(qemu_group='root')
+        with (
+            mock.patch.object(privileges, 'CONF', self.conf),
+            mock.patch.object(privileges.os, 'geteuid') as user,
+        ):
+            user.return_value = 64055
+            found = options.transfer().settings
+            self.assertIsInstance(found.privileges, privileges.Privsep)
+            self.assertEqual('root', found.qemu_group)
+            with mock.patch.object(privileges.sockets, 'admit') as admit:
+                found.privileges.admit('/run/sxm/x/disks.sock')
+            admit.assert_called_once_with('/run/sxm/x/disks.sock', 64055)
+            user.return_value = 0
+            self.assertIsNone(options.transfer().settings.privileges)
+            user.return_value = 64055
+            self.read()
+            self.assertIsNone(options.transfer().settings.privileges)
 
     def test_tls_is_on_unless_it_is_off(self):
         self.read()

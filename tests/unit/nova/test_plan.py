@@ -91,7 +91,6 @@ class TestMake(unittest.TestCase):
             'live_migration_with_native_tls',
         ):
             with self.subTest(option):
-                self.override('tls', 'off')
                 CONF.set_override(option, True, 'libvirt')
                 try:
                     with self.assertRaisesRegex(
@@ -100,10 +99,6 @@ class TestMake(unittest.TestCase):
                         self.names()
                 finally:
                     CONF.clear_override(option, 'libvirt')
-
-    def test_memory_through_tls_as_well(self):
-        self.override('live_migration_with_native_tls', True, 'libvirt')
-        self.assertEqual({'vda': 'snapshot', 'vdb': 'snapshot'}, self.names())
 
 
 class TestVolumes(unittest.TestCase):

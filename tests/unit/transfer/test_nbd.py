@@ -16,6 +16,7 @@ import json
 import os
 import socket
 import stat
+import threading
 import unittest
 
 from sxm_openstack import exception
@@ -402,6 +403,57 @@ class TLSTest(stubs.StubCase):
         self.assertEqual((self.here, self.here), (source._pki, far._pki))
         self.assertEqual(['there'], source._peer)
         self.assertEqual(['here'], far._peer())
+
+
+class HelpedTest(stubs.StubCase):
+    """A service that is not root, with somebody who does what it may not."""
+
+    def share_directory(self, path):
+        os.makedirs(path, exist_ok=True)
+        self.shared.append(path)
+
+    def admit(self, path):
+        self.assertTrue(stat.S_ISSOCK(os.stat(path).st_mode))
+        self.admitted.append(path)
+
+    def setUp(self):
+        super().setUp()
+        self.shared, self.admitted = [], []
+        driver = nbd.NBDDriver(base.Settings(privileges=self))
+        self.far = driver.server(
+            str(self.runtime), '127.0.0.1', range(1), tuple
+        )
+        self.far._storage_daemon = self.daemon
+        self.addCleanup(self.far.close)
+
+    def test_directory_is_made_by_the_helper(self):
+        self.far.start([self.disk])
+        self.assertEqual([str(self.runtime)], self.shared)
+
+    def test_socket_of_qemu_is_opened_when_it_appears(self):
+        self.far.start([self.disk])
+        self.far.stop_exports()
+        self.assertEqual([], self.admitted)
+        listener = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listener.close)
+        listener.bind(self.far.disks_socket)
+        relays.wait_for(lambda: self.admitted)
+        self.assertEqual([self.far.disks_socket], self.admitted)
+
+    def test_nobody_waits_after_the_end(self):
+        self.far.start([self.disk])
+        self.far.stop_exports()
+        self.far.close()
+
+        def waiting():
+            return [
+                each.name
+                for each in threading.enumerate()
+                if each.name == 'sxm-admit'
+            ]
+
+        relays.wait_for(lambda: not waiting())
+        self.assertEqual([], self.admitted)
 
 
 class SecretTest(stubs.StubCase):
