@@ -78,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
         ('rollback', 'undo moves whose guest has not'),
     ):
         _acting_parser(commands, name, text)
+    _doctor_parser(commands)
     return top
 
 
@@ -105,6 +106,21 @@ def _acting_parser(commands: Any, name: str, text: str) -> None:
     )
     _assume_ended(command)
     command.set_defaults(run=_act, name=name)
+
+
+def _doctor_parser(commands: Any) -> None:
+    doctor = _command(
+        commands, 'doctor', 'check this host, or it and another one'
+    )
+    doctor.add_argument(
+        '--with',
+        dest='other',
+        type=argparse.FileType(),
+        metavar='FILE',
+        help='what "doctor --format json" said on the other host; - reads '
+        'it from standard input',
+    )
+    doctor.set_defaults(run=_doctor)
 
 
 def _assume_ended(command: argparse.ArgumentParser) -> None:
@@ -160,6 +176,36 @@ def _act(parsed: argparse.Namespace, host: Any, out: TextIO) -> int:
             out.write('Still left:\n')
             _write_cases(out, left)
     return LEFT if left else OK
+
+
+def _doctor(parsed: argparse.Namespace, host: Any, out: TextIO) -> int:
+    from sxm_openstack.engine import checks
+
+    here = host.facts()
+    there = _facts_from(parsed.other) if parsed.other else None
+    found = host.doctor(here, there)
+    if parsed.format == 'json':
+        _write_json(
+            out,
+            facts=here.to_dict(),
+            checks=[check.to_dict() for check in found],
+        )
+    else:
+        for check in found:
+            out.write(f'{check.verdict:8} {check}\n')
+    return LEFT if checks.failures(found) else OK
+
+
+def _facts_from(stream: TextIO) -> Any:
+    from sxm_openstack.mirror import facts
+
+    try:
+        return facts.Facts.from_dict(json.load(stream)['facts'])
+    except (ValueError, KeyError, TypeError) as error:
+        raise exception.PreCheckFailed(
+            f'{stream.name} is not what "doctor --format json" says: {error}',
+            remedy='Run it on the other host, with the same version.',
+        ) from error
 
 
 def _write_json(out: TextIO, **values: Any) -> None:

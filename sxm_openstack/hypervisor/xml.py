@@ -65,6 +65,53 @@ class DiskElement:
     mirror: Mirror | None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Machine:
+    """What a guest takes for its hardware."""
+
+    arch: str
+    name: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a host can do.
+
+    :param machines: machine types of its own architecture, in any spelling.
+    :param cpu: its CPU, as XML.
+    """
+
+    arch: str
+    machines: tuple[str, ...]
+    cpu: str
+
+
+def machine(domain_xml: str) -> Machine:
+    """The machine type of a domain; of a live one the canonical name."""
+    root = ElementTree.fromstring(domain_xml)  # noqa: S314  # nosec B314
+    element = root.find('os/type')
+    if element is None:
+        return Machine('', '')
+    return Machine(element.get('arch', ''), element.get('machine', ''))
+
+
+def capabilities(text: str) -> Capabilities:
+    """What virConnectGetCapabilities says."""
+    root = ElementTree.fromstring(text)  # noqa: S314  # nosec B314
+    cpu = root.find('host/cpu')
+    arch = root.findtext('host/cpu/arch', '')
+    found: dict[str, None] = {}
+    for element in root.iterfind(f"guest/arch[@name='{arch}']//machine"):
+        for name in (element.text, element.get('canonical')):
+            if name:
+                found[name] = None
+    return Capabilities(
+        arch,
+        tuple(found),
+        '' if cpu is None else ElementTree.tostring(cpu, encoding='unicode'),
+    )
+
+
 def disks(domain_xml: str) -> tuple[DiskElement, ...]:
     """Every disk of a domain, in the order of the XML."""
     root = ElementTree.fromstring(domain_xml)  # noqa: S314  # nosec B314

@@ -25,11 +25,15 @@ from oslo_config import cfg
 from oslo_log import log as logging
 
 from sxm_openstack import exception
+from sxm_openstack.engine import checks
 from sxm_openstack.engine import journal as engine_journal
 from sxm_openstack.hypervisor import connection as hypervisor_connection
 from sxm_openstack.hypervisor import domain as hypervisor_domain
+from sxm_openstack.hypervisor import platform
 from sxm_openstack.hypervisor import survey
+from sxm_openstack.mirror import facts as mirror_facts
 from sxm_openstack.mirror import traces as mirror_traces
+from sxm_openstack.nova import checks as sxm_checks
 from sxm_openstack.nova import clearing
 from sxm_openstack.nova import cloud as nova_cloud
 from sxm_openstack.nova import options
@@ -92,6 +96,34 @@ class Host:
             self.connection.get, server, host=CONF.host
         )
 
+    def facts(self) -> mirror_facts.Facts:
+        """This host as it is now."""
+        return sxm_checks.facts(
+            self.connection.get, engine_journal.Journal(CONF.sxm.state_dir)
+        )
+
+    def doctor(
+        self, here: mirror_facts.Facts, there: mirror_facts.Facts | None
+    ) -> tuple[checks.Check, ...]:
+        """Everything about this host, and about it and another one."""
+        left = self.upkeep().leftovers()
+        found = [_of_leftovers(len(left))]
+        if there is None:
+            return (*checks.at(here.host, here.checks), *found)
+        found.append(self._cpu(there))
+        return (*sxm_checks.of_pair(here, there), *found)
+
+    def _cpu(self, there: mirror_facts.Facts) -> checks.Check:
+        text = f'the CPU of {there.host}'
+        if platform.compare_cpu(self.connection.get, there.cpu, CONF.host):
+            return checks.passed('cpu', f'This host has all of {text}.')
+        return checks.warned(
+            'cpu',
+            f'This host lacks something of {text}.',
+            'Servers with [libvirt] cpu_mode host-model or host-passthrough '
+            'cannot come from there; set a common cpu_models.',
+        )
+
     def upkeep(
         self, *, assume_ended: bool = False, timeout_s: float = 3600.0
     ) -> sxm_upkeep.Upkeep:
@@ -124,3 +156,13 @@ class Host:
             assume_ended=assume_ended,
             timeout_s=timeout_s,
         )
+
+
+def _of_leftovers(count: int) -> checks.Check:
+    if not count:
+        return checks.passed('leftovers', 'Nothing is left of any move.')
+    return checks.warned(
+        'leftovers',
+        f'Something is left of moves of {count} servers, or they go on.',
+        'Run "sxm-manage leftovers", then "sxm-manage cleanup".',
+    )

@@ -19,8 +19,6 @@ else may not touch the disks meanwhile in :mod:`.guards`.
 """
 
 from collections.abc import Callable
-from collections.abc import Iterator
-import contextlib
 import threading
 from typing import Any
 
@@ -32,11 +30,15 @@ from nova.virt import driver as virt_driver
 from oslo_log import log as logging
 
 from sxm_openstack import exception
+from sxm_openstack.engine import checks
+from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import journal as engine_journal
 from sxm_openstack.engine import ports
 from sxm_openstack.nova import caller
+from sxm_openstack.nova import checks as sxm_checks
 from sxm_openstack.nova import ends as sxm_ends
 from sxm_openstack.nova import events
+from sxm_openstack.nova import finishing
 from sxm_openstack.nova import guest as sxm_guest
 from sxm_openstack.nova import host as sxm_host
 from sxm_openstack.nova import options
@@ -70,6 +72,9 @@ class SXMLibvirtDriver(receiving.ReceivingDriver):
     def init_host(self, host: str) -> None:
         super().init_host(host)
         self._moves.recover()
+        for server, dest in self._moves.gone().items():
+            if finishing.finish(self._manager, server, dest):
+                self._moves.forget(server)
 
     # -- before the move --------------------------------------------------
 
@@ -80,15 +85,35 @@ class SXMLibvirtDriver(receiving.ReceivingDriver):
         dest_check_data: Any,
         block_device_info: Any = None,
     ) -> Any:
-        with _as_pre_check():
+        with sxm_checks.as_pre_check():
             self._moves.settle(instance.uuid, 'a migration')
         result = super().check_can_live_migrate_source(
             context, instance, dest_check_data, block_device_info
         )
         if result.block_migration:
-            with _as_pre_check():
-                self._plan(instance, block_device_info, result)
+            with sxm_checks.as_pre_check():
+                self._check(instance, block_device_info, result)
         return result
+
+    def _check(
+        self, instance: Any, block_device_info: Any, migrate_data: Any
+    ) -> None:
+        """One report of everything that could stand in the way.
+
+        :raises PreCheckFailed: something does.
+        """
+        there = sxm_checks.take(migrate_data)
+        disks: tuple[engine_disk.Disk, ...] = ()
+        trouble: tuple[checks.Check, ...] = ()
+        try:
+            found = self._plan(instance, block_device_info, migrate_data)
+        except exception.PreCheckFailed as error:
+            trouble = (checks.of_error('server', error),)
+        else:
+            if found is None:
+                return
+            disks = found.disks
+        self._moves.check(instance.uuid, disks, there, trouble)
 
     def _plan(
         self, instance: Any, block_device_info: Any, migrate_data: Any
@@ -270,6 +295,10 @@ class SXMLibvirtDriver(receiving.ReceivingDriver):
         )
 
     def live_migration_abort(self, instance: Any) -> None:
+        if instance.uuid in self._moves.gone():
+            # nova-compute has just started, could not say that the server
+            # runs elsewhere, and says so when it starts the next time.
+            return
         cut_short = self._moves.take_cut_short(instance.uuid)
         if cut_short is not None:
             # nova-compute has just started, and found the server migrating.
@@ -317,14 +346,3 @@ def _ask_peer(record: engine_journal.Record) -> ports.DomainState:
         # It was deleted meanwhile: it runs nowhere.
         return ports.DomainState.ABSENT
     return peer.connect(context, instance, record.peer).state()
-
-
-@contextlib.contextmanager
-def _as_pre_check() -> Iterator[None]:
-    """Our refusals in the form that Nova's API shows."""
-    try:
-        yield
-    except exception.SXMError as error:
-        raise nova_exception.MigrationPreCheckError(
-            reason=str(error)
-        ) from error

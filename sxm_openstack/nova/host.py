@@ -16,6 +16,7 @@ from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Sequence
 import contextlib
+import dataclasses
 import threading
 
 import nova.conf
@@ -23,6 +24,7 @@ from nova.virt.libvirt import host as libvirt_host
 from oslo_log import log as logging
 
 from sxm_openstack import exception
+from sxm_openstack.engine import checks as engine_checks
 from sxm_openstack.engine import clock
 from sxm_openstack.engine import control
 from sxm_openstack.engine import disk as engine_disk
@@ -32,9 +34,11 @@ from sxm_openstack.engine import progress
 from sxm_openstack.hypervisor import domain as hypervisor_domain
 from sxm_openstack.mirror import base as mirror_base
 from sxm_openstack.mirror import destination
+from sxm_openstack.mirror import facts as mirror_facts
 from sxm_openstack.mirror import move as mirror_move
 from sxm_openstack.mirror import source
 from sxm_openstack.nova import arrivals
+from sxm_openstack.nova import checks
 from sxm_openstack.nova import options
 from sxm_openstack.nova import session as sxm_session
 from sxm_openstack.nova import settler as sxm_settler
@@ -57,11 +61,13 @@ class MoveHost:
         self, libvirt: libvirt_host.Host, ask_peer: sxm_settler.AskPeer
     ) -> None:
         self._libvirt = libvirt
+        self._ask_peer = ask_peer
         self._lock = threading.Lock()
         self._one_ended = threading.Condition(self._lock)
         self._sessions: dict[str, sxm_session.Session] = {}
         self._held: dict[str, contextlib.ExitStack] = {}
         self._cut_short: dict[str, str] = {}
+        self._gone: dict[str, str] = {}
         self._journal = engine_journal.Journal(CONF.sxm.state_dir)
         self._settler = sxm_settler.Settler(
             self._journal,
@@ -79,6 +85,35 @@ class MoveHost:
         return hypervisor_domain.LibvirtDomain(
             self._libvirt.get_connection, server, host=CONF.host
         )
+
+    # -- before a move ----------------------------------------------------
+
+    def facts(self, server: str = '') -> mirror_facts.Facts:
+        """This host as it is now; see :func:`.checks.facts`."""
+        return checks.facts(
+            self._libvirt.get_connection, self._journal, server
+        )
+
+    def check(
+        self,
+        server: str,
+        disks: Sequence[engine_disk.Disk],
+        there: mirror_facts.Facts | None,
+        trouble: Sequence[engine_checks.Check],
+    ) -> None:
+        """Look at everything that a move away from here needs.
+
+        :param there: the destination, if it reports on itself.
+        :param trouble: what was found to be wrong already.
+        :raises PreCheckFailed: something failed; nothing was changed.
+        """
+        found = (
+            *trouble,
+            *checks.of_pair(self.facts(), there),
+            *checks.of_server(there, disks, self.domain(server).live_xml()),
+        )
+        checks.log(server, found)
+        engine_checks.require(found)
 
     # -- moves away from here ---------------------------------------------
 
@@ -128,6 +163,7 @@ class MoveHost:
             held.enter_context(self._journal.hold(server))
             self._held[server] = held
             self._cut_short.pop(server, None)
+            self._gone.pop(server, None)
             self._sessions[server] = session
         return session
 
@@ -143,7 +179,11 @@ class MoveHost:
             self._held.pop(server).close()
             self._one_ended.notify_all()
         record = self._journal.read(server)
-        if record is not None and not record.committed:
+        if record is None:
+            return
+        if record.committed:
+            self._journal.forget(server)
+        else:
             self._settler.begin(server)
 
     def call_off(self, server: str, reason: str, timeout_s: float) -> bool:
@@ -186,6 +226,8 @@ class MoveHost:
         """The server's disks are gone from this host: so are our traces."""
         if self.session(server) is not None:
             return
+        with self._lock:
+            self._gone.pop(server, None)
         record = self._journal.read(server)
         if record is not None:
             self._journal.forget(server)
@@ -195,6 +237,12 @@ class MoveHost:
         """Name of the host to which a move was cut short by our last end."""
         with self._lock:
             return self._cut_short.pop(server, None)
+
+    def gone(self) -> dict[str, str]:
+        """Where the servers run now that our last end kept from saying that
+        they have gone, by UUID."""
+        with self._lock:
+            return dict(self._gone)
 
     def recover(self) -> None:
         """Settle what a nova-compute that was killed has left.
@@ -228,6 +276,12 @@ class MoveHost:
                 LOG.info('Server %s may still arrive', server)
                 self.arrivals.restore(record)
                 return None
+        elif not runs_here and self._has_gone(record):
+            LOG.warning('Server %s runs on %s', server, record.peer)
+            with self._lock:
+                self._gone[server] = record.peer
+            options.transfer().cleanup(record.runtime)
+            return None
         elif not record.committed:
             LOG.warning('The move of server %s was cut short', server)
             with self._lock:
@@ -238,6 +292,20 @@ class MoveHost:
             server, 'the start of nova-compute', CONF.sxm.handover_timeout
         )
         return None
+
+    def _has_gone(self, record: engine_journal.Record) -> bool:
+        """Whether a guest that is not on here has arrived at the other host;
+        from now on the journal says so."""
+        if record.committed:
+            return True
+        try:
+            if self._ask_peer(record) not in sxm_settler.GUEST:
+                return False
+        except exception.SXMError as error:
+            LOG.warning('%s does not say what it has: %s', record.peer, error)
+            return False
+        self._journal.write(dataclasses.replace(record, committed=True))
+        return True
 
     def _make_arrival(
         self, server: str, peer: str

@@ -25,7 +25,6 @@ from oslo_log import log as logging
 import oslo_messaging as messaging
 
 from sxm_openstack import exception
-from sxm_openstack.nova import options
 from sxm_openstack.rpc import destination as rpc_destination
 
 CONF = nova.conf.CONF
@@ -40,9 +39,6 @@ def mark(migrate_data: Any) -> None:
     The data have no field for that.  The one that is used maps text to
     text, is for information only, and Nova empties it between the pre-check
     and the move; so it is marked each time that a destination answers.
-
-    What is missing here is said as well, and not raised: Nova asks before
-    it is known whether the server has disks that go.
     """
     if 'old_vol_attachment_ids' not in migrate_data:
         migrate_data.old_vol_attachment_ids = {}
@@ -51,18 +47,8 @@ def mark(migrate_data: Any) -> None:
             'version': rpc_destination.VERSION,
             'transfer': CONF.sxm.transfer_driver,
             'tls': CONF.sxm.tls,
-            'trouble': _trouble(),
         }
     )
-
-
-def _trouble() -> str | None:
-    """Reason why this host cannot be a destination."""
-    try:
-        options.transfer().check(receiving=True)
-    except exception.PreCheckFailed as error:
-        return str(error.locate(host=CONF.host))
-    return None
 
 
 def require_mark(migrate_data: Any) -> None:
@@ -96,10 +82,6 @@ def require_mark(migrate_data: Any) -> None:
             f'{CONF.sxm.tls}.',
             host=CONF.host,
             remedy='Set [sxm] tls to the same on all hosts.',
-        )
-    if there['trouble']:
-        raise exception.PreCheckFailed(
-            f'The destination is not ready. {there["trouble"]}'
         )
 
 

@@ -60,7 +60,7 @@ def make(domain_xml: str, volumes: Collection[str]) -> Plan:
     :raises PreCheckFailed: something on this host has to be changed first.
     """
     _check_link()
-    options.transfer().check(receiving=False)
+    options.transfer()
     disks = inventory.read(domain_xml, volumes)
     inventory.check_space(disks, CONF.sxm.overlay_reserve_percent)
     names = [CONF.sxm.mirror_driver]

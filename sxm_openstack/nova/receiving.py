@@ -20,6 +20,7 @@ from nova import objects
 import nova.conf
 from oslo_log import log as logging
 
+from sxm_openstack.nova import checks
 from sxm_openstack.nova import events
 from sxm_openstack.nova import guards
 from sxm_openstack.nova import peer
@@ -38,6 +39,10 @@ class ReceivingDriver(guards.GuardedDriver):
             context, instance, *arguments, **named
         )
         peer.mark(data)
+        if not ('block_migration' in data and data.block_migration is False):
+            # Not asked for, or left to the source to decide.
+            with checks.as_pre_check():
+                checks.attach(data, self._moves.facts(instance.uuid))
         return data
 
     def pre_live_migration(

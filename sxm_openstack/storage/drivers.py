@@ -16,11 +16,17 @@ from typing import Any
 
 from stevedore import driver as stevedore_driver
 from stevedore import exception as stevedore_exception
+from stevedore import extension as stevedore_extension
 
 from sxm_openstack import exception
 from sxm_openstack.storage import base
 
 NAMESPACE = 'sxm.storage'
+
+
+def names() -> list[str]:
+    """Formats for which there is a driver."""
+    return sorted(stevedore_extension.ExtensionManager(NAMESPACE).names())
 
 
 def load(image_format: str) -> base.StorageDriver:

@@ -15,10 +15,12 @@
 import abc
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
 from typing import Protocol
 
+from sxm_openstack.engine import checks as engine_checks
 from sxm_openstack.engine import content
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import ports
@@ -101,14 +103,6 @@ class TransferDriver(abc.ABC):
         self.settings = settings
 
     @abc.abstractmethod
-    def check(self, receiving: bool) -> None:
-        """See that this host has what it needs for its side of a move.
-
-        :param receiving: it is the destination's side.
-        :raises PreCheckFailed: it has not.
-        """
-
-    @abc.abstractmethod
     def source(self, runtime: str, peer: Collection[str]) -> ports.Transfer:
         """The side that sends; nothing is started yet.
 
@@ -133,6 +127,22 @@ class TransferDriver(abc.ABC):
             certificate for one of them.  Called when it begins to serve:
             this side is made before it is known which move comes.
         """
+
+    def checks(
+        self, runtime_dir: str, address: str, port_range: range
+    ) -> Iterable[engine_checks.Check]:
+        """What this host lacks to take part in a move; changes nothing.
+
+        :param runtime_dir: directory of the runtime directories.
+        """
+        return ()
+
+    def reach(self, address: str, port: int) -> Iterable[engine_checks.Check]:
+        """Whether another host can be reached where it will listen.
+
+        :param port: first of its range.
+        """
+        return ()
 
     @abc.abstractmethod
     def cleanup(self, runtime: str) -> None:

@@ -14,16 +14,19 @@
 
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Iterator
 from collections.abc import Sequence
 import grp
 import logging
 import pathlib
 
 from sxm_openstack import exception
+from sxm_openstack.engine import checks as engine_checks
 from sxm_openstack.engine import content
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import ports
 from sxm_openstack.transfer import base
+from sxm_openstack.transfer import checks
 from sxm_openstack.transfer import copier_client
 from sxm_openstack.transfer import digest_client
 from sxm_openstack.transfer import export as nbd_export
@@ -44,10 +47,6 @@ class NBDDriver(base.TransferDriver):
     """Makes both sides of the transfer."""
 
     name = 'nbd'
-
-    def check(self, receiving: bool) -> None:
-        if self.settings.pki is not None:
-            greeting.check_files(self.settings.pki, receiving)
 
     def source(self, runtime: str, peer: Collection[str]) -> 'NBDTransfer':
         return NBDTransfer(
@@ -78,6 +77,19 @@ class NBDDriver(base.TransferDriver):
             group_id=self._group_id(),
             privileges=self.settings.privileges,
         )
+
+    def checks(
+        self, runtime_dir: str, address: str, port_range: range
+    ) -> Iterator[engine_checks.Check]:
+        yield from checks.programs()
+        yield checks.helper(self.settings.helper_python)
+        if self.settings.privileges is None:
+            yield checks.runtime(runtime_dir)
+        yield checks.certificates(self.settings.pki)
+        yield checks.listening(address, port_range)
+
+    def reach(self, address: str, port: int) -> Iterator[engine_checks.Check]:
+        yield checks.reachable(address, port)
 
     def cleanup(self, runtime: str) -> None:
         process.clean_directory(runtime)

@@ -101,6 +101,23 @@ class TestMoves(base.CloudTestCase):
         self.cloud.wait('the end', lambda: server.show()['status'] == 'ACTIVE')
         self.assert_verified(server)
 
+    def test_a_check_that_fails(self) -> None:
+        """Nothing is made anywhere, and the API says what to do."""
+        server, source = self.server, self.server.host
+        there = cloud_mod.other_host(source)
+        host = self.cloud.lab.host(there)
+        directory = f'{cloud_mod.INSTANCES}/{server.uuid}'
+        host.run(['mkdir', '-p', directory])
+        self.addCleanup(host.run, ['rmdir', directory], check=False)
+        server.migrate(there)
+        self.assertEqual('error', server.wait_end()['status'])
+        details = ' '.join(stage.details for stage in server.stages())
+        for part in ('leftovers: ', directory, there, 'sxm-manage cleanup'):
+            self.assertIn(part, details)
+        self.assertFalse(server.files(there))
+        self.assertEqual('ACTIVE', server.show()['status'])
+        self.assert_flat(server, source)
+
     # -- what was seen ----------------------------------------------------
 
     def _watch(self, number: int) -> list[cloud_mod.Json]:

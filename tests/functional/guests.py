@@ -26,6 +26,10 @@ IMAGES = f'{SHARED}/sxm-guest'
 BASES = f'{INSTANCES}/_base'
 MEMORY_MIB = 192
 
+STATE_DIR = '/var/lib/sxm-functional'
+RUNTIME_DIR = '/run/sxm-functional'
+"""Of the agents' moves, in every host."""
+
 _IMAGE_SIZE_MIB = 32
 
 

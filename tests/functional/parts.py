@@ -25,8 +25,10 @@ from sxm_openstack.storage import drivers as storage_drivers
 from sxm_openstack.transfer import base as transfer_base
 from sxm_openstack.transfer import drivers as transfer_drivers
 
-STATE_DIR = '/var/lib/sxm-functional'
-RUNTIME_DIR = '/run/sxm-functional'
+from tests.functional import guests
+
+STATE_DIR = guests.STATE_DIR
+RUNTIME_DIR = guests.RUNTIME_DIR
 PKI = '/etc/pki/qemu'
 PORTS = range(49300, 49400)
 

@@ -38,7 +38,7 @@ class RecoveryTest(base.MoveCase):
 
     def start(self) -> world_mod.Move:
         """A move with a part of vda on the other side."""
-        self.guest.fill('vda', 32 << 20, 65536)
+        self.guest.fill('vda', 32 << 20, 65536, start=48 << 20)
         self.write()
         self.world.lab.link(RATE)
         move = self.guest.start_move(settings=SETTINGS)
@@ -81,8 +81,9 @@ class RecoveryTest(base.MoveCase):
         (vda,) = [one for one in before if one['target'] == 'vda']
         sent = move.status()['result']['meters']['vda.base']['sent_bytes']
         missing = vda['total_bytes'] - vda['done_bytes']
-        # The copy goes on from what the other side has flushed.
-        self.assertLess(sent, missing + (8 << 20))
+        # The copy goes on from what the other side has flushed, which it
+        # does every few seconds.
+        self.assertLess(sent, missing + (24 << 20))
         self.assertLess(sent, 0.8 * vda['total_bytes'])
 
     def test_a_link_that_flaps(self) -> None:

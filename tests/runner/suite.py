@@ -74,6 +74,7 @@ SUITES = {
             (
                 Group('tests/functional/transfer/test_*.py', 'compute1'),
                 Group('tests/functional/test_move.py'),
+                Group('tests/functional/test_manage.py'),
             ),
         ),
         Suite('failures', (Group('tests/functional/test_move_*.py'),)),

@@ -22,11 +22,14 @@ from unittest import mock
 
 import ddt
 
+from sxm_openstack import exception
 from sxm_openstack.cmd import manage
+from sxm_openstack.engine import checks
 from sxm_openstack.engine import journal as engine_journal
 from sxm_openstack.mirror import traces
 from sxm_openstack.nova import upkeep as sxm_upkeep
 
+from tests.unit.mirror import test_pair
 from tests.unit.nova import fakes
 
 SERVER = fakes.SERVER
@@ -128,6 +131,58 @@ class TestCommands(unittest.TestCase):
             with self.assertRaises(SystemExit) as caught:
                 manage.main(arguments)
         self.assertEqual(manage.WRONG_USAGE, caught.exception.code)
+
+
+class TestDoctor(unittest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.host = mock.Mock()
+        self.host.facts.return_value = test_pair.HERE
+        self.found = [checks.passed('clock', 'It is right.')]
+        self.host.doctor.side_effect = lambda *_: self.found
+
+    def run_it(self, *arguments, given='', name='-'):
+        out = io.StringIO()
+        with mock.patch.object(sys, 'stdin', io.StringIO(given)) as stdin:
+            stdin.name = name
+            parsed = manage.parser().parse_args(['doctor', *arguments])
+            code = parsed.run(parsed, self.host, out)
+        return code, out.getvalue()
+
+    def test_all_is_well(self):
+        code, text = self.run_it()
+        self.assertEqual(manage.OK, code)
+        self.assertEqual('ok       clock: It is right.\n', text)
+        self.host.doctor.assert_called_once_with(test_pair.HERE, None)
+
+    def test_warnings_are_no_failures(self):
+        self.found.append(checks.warned('cpu', 'It is older.', 'Look.'))
+        self.assertEqual(manage.OK, self.run_it()[0])
+
+    def test_a_check_that_fails(self):
+        self.found.append(checks.failed('qemu', 'It is old.', 'Upgrade.'))
+        code, text = self.run_it()
+        self.assertEqual(manage.LEFT, code)
+        self.assertIn('failed   qemu: It is old. Next: Upgrade.', text)
+
+    def test_one_host_reads_what_the_other_says(self):
+        _, text = self.run_it('--format', 'json')
+        self.assertEqual(
+            [check.to_dict() for check in self.found],
+            json.loads(text)['checks'],
+        )
+        self.run_it('--with', '-', given=text)
+        self.host.doctor.assert_called_with(test_pair.HERE, test_pair.HERE)
+
+    def test_something_else(self):
+        for given in ('', '{}', '[]', '{"facts": {"host": "x"}}'):
+            with (
+                self.subTest(given),
+                self.assertRaisesRegex(
+                    exception.PreCheckFailed, 'is not what'
+                ),
+            ):
+                self.run_it('--with', '-', given=given)
 
 
 class TestProgram(unittest.TestCase):

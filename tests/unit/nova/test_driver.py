@@ -16,12 +16,15 @@ import types
 import unittest
 from unittest import mock
 
+import ddt
 from nova import exception as nova_exception
 from nova import objects
 import nova.conf
 from nova.virt.libvirt import driver as libvirt_driver
 
 from sxm_openstack import exception
+from sxm_openstack.engine import checks
+from sxm_openstack.nova import checks as sxm_checks
 from sxm_openstack.nova import driver as sxm_driver
 from sxm_openstack.nova import events
 from sxm_openstack.nova import options
@@ -29,6 +32,7 @@ from sxm_openstack.nova import peer
 from sxm_openstack.nova import receiving
 from sxm_openstack.nova import session as sxm_session
 
+from tests.unit.mirror import test_pair
 from tests.unit.nova import fakes
 
 CONF = nova.conf.CONF
@@ -51,6 +55,8 @@ class DriverTestCase(unittest.TestCase):
         self.driver._moves = mock.Mock()
         self.driver._moves.session.return_value = None
         self.driver._moves.take_cut_short.return_value = None
+        self.driver._moves.gone.return_value = {}
+        self.driver._moves.facts.return_value = test_pair.THERE
         self.driver._reporters = {}
         self.driver._manager = mock.Mock()
         self.driver.active_migrations = {}
@@ -82,6 +88,10 @@ class TestPreCheck(DriverTestCase):
         )
         self.novas.side_effect = lambda *arguments: self.data
         peer.mark(self.data)
+        self.made = self.driver._moves.check
+        self.made.side_effect = lambda server, disks, there, trouble: (
+            checks.require(trouble)
+        )
 
     def check(self):
         return self.driver.check_can_live_migrate_source(
@@ -97,6 +107,24 @@ class TestPreCheck(DriverTestCase):
     def test_a_server_that_can_go(self):
         self.assertIs(self.data, self.check())
         self.make.assert_called_once()
+
+    def test_one_report_of_everything(self):
+        sxm_checks.attach(self.data, test_pair.THERE)
+        self.make.return_value.disks = (fakes.disk(),)
+        self.check()
+        self.made.assert_called_once_with(
+            fakes.SERVER, (fakes.disk(),), test_pair.THERE, ()
+        )
+
+    def test_what_the_report_says_is_what_the_api_shows(self):
+        self.made.side_effect = exception.PreCheckFailed('space: 3 MiB')
+        self.assert_refused('space: 3 MiB')
+
+    def test_a_server_that_goes_by_nova_is_not_looked_at(self):
+        CONF.set_override('fallback', ['nova'], 'sxm')
+        self.make.side_effect = exception.UnsupportedServer('vda: LUKS')
+        self.check()
+        self.made.assert_not_called()
 
     def test_without_block_migration_nova_decides_alone(self):
         self.data.block_migration = False
@@ -144,6 +172,28 @@ class TestMarks(DriverTestCase):
             'context', self.instance, {}, {}
         )
         peer.require_mark(data)
+        self.driver._moves.facts.assert_called_once_with(fakes.SERVER)
+        self.assertEqual(test_pair.THERE, sxm_checks.take(data))
+
+    def check_there(self):
+        self.patch(
+            NovaDriver, 'check_can_live_migrate_destination', autospec=True
+        ).return_value = self.data
+        return self.driver.check_can_live_migrate_destination(
+            'context', self.instance, {}, {}
+        )
+
+    def test_without_block_migration_nothing_is_looked_at(self):
+        self.data.block_migration = False
+        self.assertIsNone(sxm_checks.take(self.check_there()))
+        self.driver._moves.facts.assert_not_called()
+
+    def test_a_destination_that_cannot_look_at_itself(self):
+        self.driver._moves.facts.side_effect = exception.Retryable('libvirtd')
+        with self.assertRaisesRegex(
+            nova_exception.MigrationPreCheckError, 'libvirtd'
+        ):
+            self.check_there()
 
     def test_the_preparation_of_the_destination(self):
         self.patch(
@@ -208,7 +258,7 @@ class TestSource(DriverTestCase):
     def test_it_goes(self):
         self.migrate()
         self.move.run.assert_called_once_with()
-        self.move.complete.assert_called_once_with()
+        self.move.complete.assert_called_once_with(keep_record=True)
         self.nova.post.assert_called_once_with(*self.what(True))
         self.nova.recover.assert_not_called()
         self.driver._moves.end.assert_called_once_with(fakes.SERVER)
@@ -323,6 +373,7 @@ class TestSource(DriverTestCase):
         self.nova.recover.assert_not_called()
 
 
+@ddt.ddt
 class TestRequests(DriverTestCase):
     def setUp(self):
         super().setUp()
@@ -335,6 +386,26 @@ class TestRequests(DriverTestCase):
         self.begin()
         self.driver.live_migration_abort(self.instance)
         self.session.abort.assert_called_once()
+
+    def test_abort_after_a_restart_when_it_has_gone(self):
+        """There is no way back any more."""
+        self.driver._moves.gone.return_value = {fakes.SERVER: 'there'}
+        novas = self.patch(NovaDriver, 'live_migration_abort')
+        self.driver.live_migration_abort(self.instance)
+        self.driver._moves.take_cut_short.assert_not_called()
+        novas.assert_not_called()
+
+    @ddt.data((True, 1), (False, 0))
+    @ddt.unpack
+    def test_what_has_gone_is_ended_at_the_start(self, ended, times):
+        self.patch(NovaDriver, 'init_host')
+        self.driver._moves.gone.return_value = {fakes.SERVER: 'there'}
+        finish = self.patch(sxm_driver.finishing, 'finish', return_value=ended)
+        self.driver.init_host('here')
+        finish.assert_called_once_with(
+            self.driver._manager, fakes.SERVER, 'there'
+        )
+        self.assertEqual(times, self.driver._moves.forget.call_count)
 
     def test_abort_of_novas_own(self):
         novas = self.patch(NovaDriver, 'live_migration_abort', autospec=True)

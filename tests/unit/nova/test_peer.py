@@ -72,17 +72,6 @@ class TestMark(unittest.TestCase):
         self.assertIn('[sxm] tls = off', str(caught.exception))
         self.assertNotIsInstance(caught.exception, exception.UnsupportedServer)
 
-    def test_a_destination_without_certificates(self):
-        """It says so, and only a move of disks minds."""
-        CONF.set_override('tls', 'required', 'sxm')
-        CONF.set_override('tls_directory', '/no/such', 'sxm')
-        self.addCleanup(CONF.clear_override, 'tls_directory', 'sxm')
-        peer.mark(self.data)
-        with self.assertRaisesRegex(
-            exception.PreCheckFailed, '/no/such/server-cert.pem'
-        ):
-            peer.require_mark(self.data)
-
 
 class TestNames(unittest.TestCase):
     def test_names(self):
