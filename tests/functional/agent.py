@@ -203,7 +203,10 @@ class Agent:
                     server=server,
                     peer=peer,
                     nbd=parts.transfer().server(
-                        runtime, parts.migration_address(), parts.PORTS
+                        runtime,
+                        parts.migration_address(),
+                        parts.PORTS,
+                        lambda: [peer],
                     ),
                     storage=storage_drivers.load,
                     domain=self._domain(server),

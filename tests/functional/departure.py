@@ -326,7 +326,9 @@ class Departure:
             domain=faulty(self._domain, 'domain'),
             destination=typing.cast('ports.Destination', self._destination),
             transfer=faulty(
-                parts.transfer(self._order.transfer).source(runtime),
+                parts.transfer(self._order.transfer).source(
+                    runtime, [self._order.peer]
+                ),
                 'transfer',
             ),
             overlays=lambda name: faulty(
