@@ -91,6 +91,10 @@ operations: ## formats, drivers, kills in OpenStack (not part of make test)
 contract functional e2e failures operations: $(STAMPS)/venv | $(RESULTS)
 	$(PYTHON) -m tests.run $@
 
+.PHONY: faults
+faults: $(STAMPS)/venv ## every fault in every phase of a move (up to an hour)
+	$(PYTHON) -m tests.faults
+
 # ------------------------------------------------------- looking and measuring
 
 .PHONY: demo

@@ -64,6 +64,8 @@ LAYERS = {
     'exception': _layer(),
     'version': _layer(),
     'conf': _layer('', 'oslo_config'),
+    # Runs as root: the less it is made of, the better.
+    'privileged': _layer('conf exception', 'oslo_config oslo_privsep'),
     'engine': _layer('exception', 'oslo_utils'),
     'hypervisor': _layer(
         'engine exception', 'libvirt lxml oslo_log oslo_utils'
@@ -83,7 +85,7 @@ LAYERS = {
         f'{_ADAPTERS} exception', 'oslo_log oslo_messaging oslo_utils'
     ),
     'nova': _layer(
-        f'{_ADAPTERS} rpc conf exception version',
+        f'{_ADAPTERS} rpc conf exception privileged version',
         'nova libvirt lxml os_vif oslo_config oslo_log oslo_messaging '
         'oslo_utils',
     ),

@@ -49,12 +49,19 @@ class SXMVolumeManager(guards.GuardedVolumeManager):
         options.register()
         super().__init__(*arguments, **named)
         self._copies = copies.Copies(self.host, self._report)
+        self._recovery = recovery.Recovery(self)
+
+    def init_host(self, *arguments: Any, **named: Any) -> None:
+        """No request is served yet: what is under way now has been cut
+        short."""
+        super().init_host(*arguments, **named)
+        if self.driver.initialized:
+            self._copies.clean()
+            self._recovery.look()
 
     def init_host_with_rpc(self) -> None:
         super().init_host_with_rpc()
-        if self.driver.initialized:
-            self._copies.clean()
-            recovery.Recovery(self).start()
+        self._recovery.start()
 
     # -- the copy ---------------------------------------------------------
 

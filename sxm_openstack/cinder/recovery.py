@@ -36,10 +36,16 @@ class Recovery:
     def __init__(self, manager: Any) -> None:
         self._manager = manager
         self._context = cinder_context.get_admin_context()
+        self._found: list[Any] = []
+
+    def look(self) -> None:
+        """Note what is cut short; before the first request is served, which
+        may begin a migration."""
+        self._found = self.find()
 
     def start(self) -> None:
-        """Look now, before any request; work in the background."""
-        found = self.find()
+        """Settle what was noted, in the background."""
+        found, self._found = self._found, []
         if found:
             threading.Thread(
                 target=self.settle, args=(found,), name='sxm-recovery'

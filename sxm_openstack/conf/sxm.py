@@ -25,7 +25,10 @@ How a server is moved live together with its local disks.
 
 These options belong into nova.conf of every compute host. A move is steered
 by its source host: unless an option says otherwise, the value there counts.
-Options marked as mutable take effect on SIGHUP, for moves that begin after it.
+Options marked as mutable take effect on SIGHUP: rates and time-outs also for
+the disks of moves that are under way, ``verify``, ``fallback``,
+``watchdog_timeout`` and ``overlay_reserve_percent`` for moves that begin after
+it.
 """,
 )
 
@@ -158,6 +161,73 @@ It must be able to import ``nbd``, the bindings of libnbd. Distributions
 package them for their own interpreter only (``python3-libnbd`` on Debian and
 Ubuntu), which need not be the one that runs nova-compute. Nothing else needs
 to be installed for it.
+""",
+    ),
+]
+
+_SECURITY = [
+    cfg.StrOpt(
+        'qemu_group',
+        default='',
+        help="""
+Group of the processes of QEMU, where nova-compute does not run as root.
+
+QEMU connects to sockets that nova-compute makes in ``runtime_dir``, and makes
+one there. As another user it can do so only as a member of this group, for
+example ``kvm``. Empty where nova-compute and QEMU may use each other's
+sockets anyway.
+
+A nova-compute that is not root prepares the sockets through privsep, with the
+helper of ``[sxm_privileged]``.
+
+Related options:
+
+* ``runtime_dir``
+""",
+    ),
+    cfg.StrOpt(
+        'tls',
+        default='required',
+        choices=[
+            ('required', 'both hosts show a certificate'),
+            ('off', 'everything goes over the network in the clear'),
+        ],
+        help="""
+Whether the disks go to the other host through TLS.
+
+With ``required``, every connection between two hosts is TLS 1.3, and each
+host sees that the certificate of the other was issued by a known authority
+for the name of just that host: its name in Nova, its hypervisor hostname or,
+for a destination, the address at which it listens. It is the same on all
+hosts: where two hosts differ, the move is refused.
+
+With ``off``, who can listen on the migration network sees the disks, and who
+can change packets there can change them. The log has a warning for each move.
+
+The memory of a server goes by libvirt's own connection, without TLS:
+``[libvirt] live_migration_with_native_tls`` cannot be combined with this.
+
+Related options:
+
+* ``tls_directory``: where certificates and keys are
+""",
+    ),
+    cfg.StrOpt(
+        'tls_directory',
+        default='/etc/pki/qemu',
+        help="""
+Directory of the certificates and keys of this host.
+
+Names are those of QEMU-native TLS, with which Nova can be set up already:
+``ca-cert.pem``, ``server-cert.pem``, ``server-key.pem``, ``client-cert.pem``,
+``client-key.pem`` and, if revoked certificates are to be refused,
+``ca-crl.pem``. The service's user must be able to read them. They are read
+when a move begins, so that renewing them needs no restart.
+
+Related options:
+
+* ``tls``
+* ``my_migration_address``
 """,
     ),
 ]
@@ -392,6 +462,7 @@ the check.
 _OPTIONS: list[cfg.Opt] = [
     *_DRIVERS,
     *_PLACES,
+    *_SECURITY,
     *_RATES,
     *_TIMEOUTS,
     *_SAFETY,

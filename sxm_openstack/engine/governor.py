@@ -173,7 +173,7 @@ class _Signs:
     """Signs of a queue in front of the guest's writes."""
 
     def __init__(self, target_s: float) -> None:
-        self._target_s = target_s
+        self.target_s = target_s
         self._delays: deque[float] = deque(maxlen=_STANDING_SAMPLES)
         self._latencies: deque[float] = deque(maxlen=_BASELINE_SAMPLES)
 
@@ -187,11 +187,11 @@ class _Signs:
         if sample.queue_delay_s is not None:
             self._delays.append(sample.queue_delay_s)
             standing_s = min(self._delays)
-            signs.append(standing_s / (self._target_s * _STANDING_PART))
+            signs.append(standing_s / (self.target_s * _STANDING_PART))
         if sample.write_latency_s is not None:
             self._latencies.append(sample.write_latency_s)
             excess_s = sample.write_latency_s - min(self._latencies)
-            signs.append(excess_s / (self._target_s * _LATENCY_FACTOR))
+            signs.append(excess_s / (self.target_s * _LATENCY_FACTOR))
         return max(signs)
 
 
@@ -214,6 +214,11 @@ class Governor:
         self._met_the_end = False
         self.capacity_bytes_per_s = 0.0
         self.rate_bytes_per_s = self._bounded(self._budget)
+
+    def set_limits(self, limits: Limits) -> None:
+        """Other bounds from the next sample on; what was learnt stays."""
+        self._limits = limits
+        self._signs.target_s = limits.latency_target_s
 
     def update(self, sample: Sample, hurried: bool = False) -> int:
         """Rate for the time until the next sample, bytes per second.

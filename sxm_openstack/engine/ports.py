@@ -233,6 +233,12 @@ class Link(Protocol):
     def socket(self, channel: str) -> str:
         """Path of the local unix socket of a channel."""
 
+    def export(self, channel: str) -> str:
+        """NBD export name behind a channel; nobody else can guess it.
+
+        :raises LinkStalled: the relay, which knows it, has gone.
+        """
+
     def meter(self, channel: str) -> ChannelMeter: ...
 
     def failure(self) -> str | None:
@@ -290,6 +296,7 @@ class Transfer(Protocol):
         self,
         disk: engine_disk.Disk,
         socket: str,
+        export: str,
         *,
         rate_bytes_per_s: int,
         offset: int = 0,

@@ -67,6 +67,7 @@ class CopyBase(engine_step.Step):
             self._copy = move.transfer.start_copy(
                 disk,
                 move.open_link.socket(disk.base_channel),
+                move.open_link.export(disk.base_channel),
                 rate_bytes_per_s=move.governor.rate_bytes_per_s,
                 offset=self._offset,
             )

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import logging
 
 from sxm_openstack import exception
 from sxm_openstack.engine import clock as engine_clock
@@ -25,6 +26,8 @@ from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import governor as engine_governor
 from sxm_openstack.engine import ports
 from sxm_openstack.engine import progress as engine_progress
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ class Move:
     :param peer: name of the destination.
     :param disks: all disks that go, in the order in which they go.
     :param overlays: storage of a disk, by its format.
+    :param reread: gives the settings as they are by now; an operator may
+        change them while the move is under way.
     :param link: set while the move is connected to its destination.
     :ivar endpoint: where the destination listens, or last did.
     :ivar mirrored: disks whose mirror must be READY.
@@ -80,6 +85,7 @@ class Move:
     clock: engine_clock.Clock
     progress: engine_progress.Progress
     settings: Settings = dataclasses.field(default_factory=Settings)
+    reread: Callable[[], Settings] | None = None
     link: ports.Link | None = None
     mirrored: list[engine_disk.Disk] = dataclasses.field(default_factory=list)
     governor: engine_governor.Governor = dataclasses.field(init=False)
@@ -120,12 +126,15 @@ class Move:
     def check(self) -> None:
         """Raise what ended the move: abort, dead link or lost mirror.
 
+        Also takes in what the operator has changed of the settings.
+
         :raises Aborted: an operator asked for it.
         :raises LinkStalled: the watchdog closed the link.
         :raises MirrorFailed: a disk is not mirrored any more.
         :raises MoveFailed: the guest ended by itself.
         """
         self.control.check()
+        self._take_settings()
         self._check_link()
         for disk in self.mirrored:
             state = self.domain.mirror_state(disk.target)
@@ -161,6 +170,15 @@ class Move:
                 # The host cannot be asked: the first error says more.
                 raise error from None
             raise
+
+    def _take_settings(self) -> None:
+        if self.reread is None:
+            return
+        now = self.reread()
+        if now != self.settings:
+            LOG.info('Settings of the move were changed: %s', now)
+            self.settings = now
+            self.governor.set_limits(now.limits)
 
     def _check_link(self) -> None:
         failure = self.open_link.failure()

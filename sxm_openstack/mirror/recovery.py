@@ -158,7 +158,7 @@ def mirror_again(move: mirror_move.Move, disk: engine_disk.Disk) -> None:
     domain.start_mirror(
         target,
         move.open_link.socket(disk.mirror_channel),
-        target,
+        move.open_link.export(disk.mirror_channel),
         rate_bytes_per_s=move.governor.rate_bytes_per_s,
     )
     move.progress.phase(target, engine_disk.DiskPhase.MIRRORING)

@@ -75,7 +75,7 @@ class MirrorDisk(engine_step.Step):
             move.domain.start_mirror(
                 disk.target,
                 move.open_link.socket(disk.mirror_channel),
-                disk.target,
+                move.open_link.export(disk.mirror_channel),
             )
             move.progress.phase(disk.target, engine_disk.DiskPhase.MIRRORING)
             move.domain.wait_mirror_ready(

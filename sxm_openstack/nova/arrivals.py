@@ -13,6 +13,7 @@
 """Moves that come to this host."""
 
 from collections.abc import Callable
+from collections.abc import Collection
 import dataclasses
 import threading
 
@@ -27,6 +28,18 @@ from sxm_openstack.nova import settler as sxm_settler
 LOG = logging.getLogger(__name__)
 
 Make = Callable[[str, str], destination.DestinationMove]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Expected:
+    """The source of a move that may begin.
+
+    :param names: what its certificate may be issued for, once it has asked
+        for anything.
+    """
+
+    peer: str
+    names: Collection[str] = ()
 
 
 class Arrivals:
@@ -51,7 +64,7 @@ class Arrivals:
         self._settler = settler
         self._host = host
         self._lock = threading.Lock()
-        self._expected: dict[str, str] = {}
+        self._expected: dict[str, Expected] = {}
         self._sides: dict[str, destination.DestinationMove] = {}
 
     def expect(self, server: str, peer: str) -> None:
@@ -68,29 +81,40 @@ class Arrivals:
         ):
             self._journal.forget(server)
         with self._lock:
-            self._expected[server] = peer
+            self._expected[server] = Expected(peer)
+
+    def names(self, server: str) -> Collection[str]:
+        """What the certificate of a server's source may be issued for."""
+        with self._lock:
+            expected = self._expected.get(server)
+        return expected.names if expected else ()
 
     def restore(self, record: engine_journal.Record) -> None:
         """Take up a side that an earlier process had made."""
         side = self._make(record.server, record.peer)
         side.adopt(record)
         with self._lock:
-            self._expected[record.server] = record.peer
+            self._expected[record.server] = Expected(record.peer)
             self._sides[record.server] = side
 
-    def side(self, server: str, peer: str) -> destination.DestinationMove:
+    def side(
+        self, server: str, peer: str, names: Collection[str]
+    ) -> destination.DestinationMove:
         """The side for a move that is under way.
 
+        :param names: what the peer's certificate may be issued for.
         :raises PreCheckFailed: none is expected from there.
         """
         with self._lock:
-            if self._expected.get(server) != peer:
+            expected = self._expected.get(server)
+            if expected is None or expected.peer != peer:
                 raise exception.PreCheckFailed(
                     f'No move of server {server} from {peer} is expected.',
                     host=self._host,
                     remedy='Start the migration again; was nova-compute '
                     'restarted meanwhile?',
                 )
+            self._expected[server] = Expected(peer, names)
             side = self._sides.get(server)
             if side is None:
                 side = self._sides[server] = self._make(server, peer)

@@ -34,6 +34,7 @@ from sxm_openstack.engine import checks
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import journal as engine_journal
 from sxm_openstack.engine import ports
+from sxm_openstack.nova import caller
 from sxm_openstack.nova import checks as sxm_checks
 from sxm_openstack.nova import ends as sxm_ends
 from sxm_openstack.nova import events
@@ -64,7 +65,7 @@ class SXMLibvirtDriver(receiving.ReceivingDriver):
         if self._manager is not None:
             self._manager.additional_endpoints.append(
                 rpc_destination.DestinationEndpoint(
-                    self._moves.arrivals, peer.check_caller
+                    self._moves.arrivals, caller.check
                 )
             )
 
@@ -227,6 +228,7 @@ class SXMLibvirtDriver(receiving.ReceivingDriver):
         return self._moves.begin(
             instance.uuid,
             dest,
+            peer.names(dest, _node_of(migrate_data.migration)),
             found.drivers,
             found.disks,
             peer.connect(context, instance, dest),
@@ -328,6 +330,11 @@ class SXMLibvirtDriver(receiving.ReceivingDriver):
             )
         except nova_exception.InstanceNotFound:
             LOG.warning('The guest has gone', instance=instance)
+
+
+def _node_of(migration: Any) -> str | None:
+    """The destination's name as its hypervisor has it."""
+    return migration.dest_node if 'dest_node' in migration else None
 
 
 def _ask_peer(record: engine_journal.Record) -> ports.DomainState:

@@ -13,6 +13,7 @@
 """All moves that this compute host has a part in."""
 
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Sequence
 import contextlib
 import dataclasses
@@ -120,6 +121,7 @@ class MoveHost:
         self,
         server: str,
         peer: str,
+        peer_names: Collection[str],
         chosen: dict[str, mirror_base.MirrorDriver],
         disks: Sequence[engine_disk.Disk],
         remote: ports.Destination,
@@ -127,6 +129,7 @@ class MoveHost:
     ) -> sxm_session.Session:
         """A new move away from this host, not running yet.
 
+        :param peer_names: what the peer's certificate may be issued for.
         :param chosen: mirror driver of each writable disk.
         :raises PreCheckFailed: one is under way already.
         """
@@ -140,12 +143,13 @@ class MoveHost:
             disks=tuple(disks),
             domain=domain,
             destination=remote,
-            transfer=options.transfer().source(runtime),
+            transfer=options.transfer().source(runtime, peer_names),
             overlays=storage_drivers.load,
             control=control.Control(),
             clock=now,
             progress=progress.Progress(disks, now, listener),
             settings=options.settings(),
+            reread=options.settings,
         )
         session = sxm_session.Session(
             source.SourceMove(move, chosen, self._journal, runtime),
@@ -311,7 +315,10 @@ class MoveHost:
             server=server,
             peer=peer,
             nbd=options.transfer().server(
-                runtime, options.migration_address(), options.port_range()
+                runtime,
+                options.migration_address(),
+                options.port_range(),
+                lambda: self.arrivals.names(server),
             ),
             storage=storage_drivers.load,
             domain=self.domain(server),

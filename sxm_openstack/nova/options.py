@@ -22,6 +22,7 @@ from sxm_openstack.conf import types as conf_types
 from sxm_openstack.engine import content
 from sxm_openstack.engine import governor
 from sxm_openstack.mirror import move
+from sxm_openstack.nova import privileges
 from sxm_openstack.transfer import base as transfer_base
 from sxm_openstack.transfer import drivers as transfer_drivers
 
@@ -57,7 +58,7 @@ def runtime(server: str) -> str:
 
 
 def settings() -> move.Settings:
-    """Bounds of a move that begins now."""
+    """Bounds of a move, as the options have them by now."""
     return move.Settings(
         limits=governor.Limits(
             guest_share=CONF.sxm.guest_share,
@@ -84,5 +85,8 @@ def transfer() -> transfer_base.TransferDriver:
             helper_python=CONF.sxm.helper_python,
             watchdog_timeout_s=CONF.sxm.watchdog_timeout,
             copy_connections=CONF.sxm.copy_connections,
+            qemu_group=CONF.sxm.qemu_group,
+            privileges=privileges.needed(),
+            pki=CONF.sxm.tls_directory if CONF.sxm.tls != 'off' else None,
         ),
     )

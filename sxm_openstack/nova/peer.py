@@ -12,6 +12,7 @@
 
 """What two compute hosts know and ask of each other."""
 
+import json
 from typing import Any
 
 from nova import context as nova_context
@@ -41,8 +42,12 @@ def mark(migrate_data: Any) -> None:
     """
     if 'old_vol_attachment_ids' not in migrate_data:
         migrate_data.old_vol_attachment_ids = {}
-    migrate_data.old_vol_attachment_ids[_MARK] = (
-        f'{rpc_destination.VERSION} {CONF.sxm.transfer_driver}'
+    migrate_data.old_vol_attachment_ids[_MARK] = json.dumps(
+        {
+            'version': rpc_destination.VERSION,
+            'transfer': CONF.sxm.transfer_driver,
+            'tls': CONF.sxm.tls,
+        }
     )
 
 
@@ -50,25 +55,43 @@ def require_mark(migrate_data: Any) -> None:
     """See that the destination can take part.
 
     :raises UnsupportedServer: it cannot: nothing but Nova's own way is left.
+    :raises PreCheckFailed: something has to be set right first.
     """
     known = {}
     if 'old_vol_attachment_ids' in migrate_data:
         known = migrate_data.old_vol_attachment_ids
-    _, _, transfer = known.get(_MARK, '').partition(' ')
-    if not transfer:
+    there = json.loads(known.get(_MARK, '{}'))
+    if not there:
         raise exception.UnsupportedServer(
             'The destination does not run sxm.SXMLibvirtDriver.',
             host=CONF.host,
             remedy='Choose another destination, or allow nova in [sxm] '
             'fallback.',
         )
-    if transfer != CONF.sxm.transfer_driver:
+    if there['transfer'] != CONF.sxm.transfer_driver:
         raise exception.UnsupportedServer(
-            f'The destination has transfer driver {transfer}, this host '
-            f'{CONF.sxm.transfer_driver}.',
+            f'The destination has transfer driver {there["transfer"]}, this '
+            f'host {CONF.sxm.transfer_driver}.',
             host=CONF.host,
             remedy='Set [sxm] transfer_driver to the same on all hosts.',
         )
+    if there['tls'] != CONF.sxm.tls:
+        # No fallback may be less safe than what is asked for here.
+        raise exception.PreCheckFailed(
+            f'The destination has [sxm] tls = {there["tls"]}, this host '
+            f'{CONF.sxm.tls}.',
+            host=CONF.host,
+            remedy='Set [sxm] tls to the same on all hosts.',
+        )
+
+
+def names(host: str, node: str | None) -> list[str]:
+    """What the certificate of a host may be issued for.
+
+    :param host: as Nova calls it.
+    :param node: as its hypervisor calls itself, if known.
+    """
+    return [host, node] if node and node != host else [host]
 
 
 def connect(
@@ -88,23 +111,6 @@ def connect(
     return rpc_destination.DestinationAPI(
         client, context, instance, host, CONF.host, CONF.long_rpc_timeout
     )
-
-
-def check_caller(instance: Any, peer: str, moving: bool) -> None:
-    """See that the calling host may ask that for the instance.
-
-    :param moving: it asks to move the instance here.
-    :raises PreCheckFailed: the instance is not there, or does not migrate.
-    """
-    if instance.host != peer:
-        raise exception.PreCheckFailed(
-            f'Server {instance.uuid} is on {instance.host}, not on {peer}.',
-            host=CONF.host,
-        )
-    if moving and instance.task_state != 'migrating':
-        raise exception.PreCheckFailed(
-            f'Server {instance.uuid} does not migrate.', host=CONF.host
-        )
 
 
 def roll_back(manager: Any, instance: Any, dest: str) -> None:

@@ -90,12 +90,14 @@ def _check_link() -> None:
     """Never weaken silently what the operator wants of the link."""
     for option in (
         'live_migration_tunnelled',
+        # libvirt 11.3: "NBD migration with TLS is not supported over UNIX
+        # socket".
         'live_migration_with_native_tls',
     ):
         if CONF.libvirt[option]:
             raise exception.UnsupportedServer(
-                f'[libvirt] {option} is set, and the disks would not go '
-                'through that.',
+                f'[libvirt] {option} is set, and libvirt cannot mirror '
+                'through a local socket with that.',
                 host=CONF.host,
                 remedy='Unset it, or allow nova in [sxm] fallback.',
             )

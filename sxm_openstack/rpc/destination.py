@@ -19,6 +19,7 @@ Version history of the interface, namespace ``sxm``:
 """
 
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Sequence
 from typing import Any
 from typing import Protocol
@@ -44,8 +45,13 @@ _NO_SUCH_INTERFACE = frozenset(
 class Sides(Protocol):
     """The moves to this host, by UUID of the server."""
 
-    def side(self, server: str, peer: str) -> ports.Destination:
-        """The one that is under way; refuses when none is."""
+    def side(
+        self, server: str, peer: str, names: Collection[str]
+    ) -> ports.Destination:
+        """The one that is under way; refuses when none is.
+
+        :param names: of the peer, as its certificate may have them.
+        """
 
     def state(self, server: str, peer: str) -> ports.DomainState:
         """What this host says of the domain, whatever is under way."""
@@ -54,9 +60,12 @@ class Sides(Protocol):
         """Leave nothing of a move.  Idempotent."""
 
 
-Check = Callable[[Any, str, bool], None]
-"""Given the instance, the name of the caller's host and whether it asks to
-move the instance: raises :class:`.PreCheckFailed` if it has no right to."""
+Check = Callable[
+    [Any, str, Sequence[engine_disk.Disk] | None], Collection[str]
+]
+"""Given the instance, the name of the caller's host and the disks that it
+asks to move (``None`` when it only asks): gives all names of that host, or
+raises :class:`.PreCheckFailed` if it has no right to that."""
 
 
 class DestinationEndpoint:
@@ -75,19 +84,22 @@ class DestinationEndpoint:
     def sxm_prepare(
         self, context: Any, instance: Any, peer: str, disks: list[Any]
     ) -> dict[str, Any]:
-        side = self._side(instance, peer)
-        return _dump_endpoint(side.prepare(_load(disks)))
+        loaded = _load(disks)
+        side = self._side(instance, peer, loaded)
+        return _dump_endpoint(side.prepare(loaded))
 
     def sxm_reconnect(
         self, context: Any, instance: Any, peer: str, disks: list[Any]
     ) -> dict[str, Any]:
-        side = self._side(instance, peer)
-        return _dump_endpoint(side.reconnect(_load(disks)))
+        loaded = _load(disks)
+        side = self._side(instance, peer, loaded)
+        return _dump_endpoint(side.reconnect(loaded))
 
     def sxm_hand_over(
         self, context: Any, instance: Any, peer: str, disks: list[Any]
     ) -> None:
-        self._side(instance, peer).hand_over(_load(disks))
+        loaded = _load(disks)
+        self._side(instance, peer, loaded).hand_over(loaded)
 
     def sxm_digests(
         self,
@@ -99,11 +111,10 @@ class DestinationEndpoint:
         chunks: list[int] | None = None,
         view: str = content.View.BASE,
     ) -> list[str]:
-        side = self._side(instance, peer)
+        loaded = _load([disk])
+        side = self._side(instance, peer, loaded)
         return list(
-            side.digests(
-                _load([disk])[0], chunk_bytes, chunks, content.View(view)
-            )
+            side.digests(loaded[0], chunk_bytes, chunks, content.View(view))
         )
 
     def sxm_written(
@@ -114,20 +125,23 @@ class DestinationEndpoint:
         disk: dict[str, Any],
         chunk_bytes: int,
     ) -> list[int]:
-        side = self._side(instance, peer)
-        return list(side.written(_load([disk])[0], chunk_bytes))
+        loaded = _load([disk])
+        side = self._side(instance, peer, loaded)
+        return list(side.written(loaded[0], chunk_bytes))
 
     def sxm_state(self, context: Any, instance: Any, peer: str) -> str:
-        self._check(instance, peer, False)
+        self._check(instance, peer, None)
         return str(self._sides.state(instance.uuid, peer))
 
     def sxm_discard(self, context: Any, instance: Any, peer: str) -> None:
-        self._check(instance, peer, False)
+        self._check(instance, peer, None)
         self._sides.discard(instance.uuid)
 
-    def _side(self, instance: Any, peer: str) -> ports.Destination:
-        self._check(instance, peer, True)
-        return self._sides.side(instance.uuid, peer)
+    def _side(
+        self, instance: Any, peer: str, disks: Sequence[engine_disk.Disk]
+    ) -> ports.Destination:
+        names = self._check(instance, peer, disks)
+        return self._sides.side(instance.uuid, peer, names)
 
 
 class DestinationAPI:

@@ -13,6 +13,8 @@
 """Contract of a transfer driver: how a disk's bytes get to the other host."""
 
 import abc
+from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
@@ -24,6 +26,16 @@ from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import ports
 
 
+class Privileges(Protocol):
+    """Does as root what this service may not do."""
+
+    def share_directory(self, path: str) -> None:
+        """Make a directory of this service and QEMU's group."""
+
+    def admit(self, path: str) -> None:
+        """Let this service use a socket that QEMU has made there."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
     """What the operator's options say of the transfer.
@@ -32,15 +44,21 @@ class Settings:
     :param watchdog_timeout_s: without progress for this long, the link is
         closed.
     :param copy_connections: connections that copy one disk.
+    :param pki: directory of certificates and keys, under the names that
+        QEMU gives them; ``None`` is no TLS between the hosts.
     :param qemu_group: group of QEMU's processes, which need to use and make
         sockets in the runtime directory; empty where QEMU runs as the same
         user as this service.
+    :param privileges: for a service that is not root and runs as another
+        user than QEMU; ``None`` where it needs no help.
     """
 
     helper_python: str = '/usr/bin/python3'
     watchdog_timeout_s: float = 5.0
     copy_connections: int = 1
+    pki: str | None = None
     qemu_group: str = ''
+    privileges: Privileges | None = None
 
 
 class Server(Protocol):
@@ -85,18 +103,29 @@ class TransferDriver(abc.ABC):
         self.settings = settings
 
     @abc.abstractmethod
-    def source(self, runtime: str) -> ports.Transfer:
+    def source(self, runtime: str, peer: Collection[str]) -> ports.Transfer:
         """The side that sends; nothing is started yet.
 
         :param runtime: directory of this move, made when it is needed.
+        :param peer: names of the destination: it must have a certificate
+            for one of them, or for the address at which it listens.
         """
 
     @abc.abstractmethod
-    def server(self, runtime: str, address: str, port_range: range) -> Server:
+    def server(
+        self,
+        runtime: str,
+        address: str,
+        port_range: range,
+        peer: Callable[[], Collection[str]],
+    ) -> Server:
         """The side that receives; nothing is started yet.
 
         :param address: IP address to listen at.
         :param port_range: ports of which it takes one.
+        :param peer: gives the names of the source: it must have a
+            certificate for one of them.  Called when it begins to serve:
+            this side is made before it is known which move comes.
         """
 
     def checks(

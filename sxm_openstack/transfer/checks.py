@@ -18,7 +18,9 @@ import shutil
 import socket
 import subprocess
 
+from sxm_openstack import exception
 from sxm_openstack.engine import checks
+from sxm_openstack.transfer import greeting
 
 _PROGRAMS = 'qemu-img', 'qemu-storage-daemon'
 _TIMEOUT_S = 20.0
@@ -81,6 +83,23 @@ def runtime(directory: str) -> checks.Check:
             f'{_RUNTIME_PATH_BYTES - 1 - _UUID_BYTES} bytes.',
         )
     return writable(name, directory, 'Check [sxm] runtime_dir.')
+
+
+def certificates(directory: str | None) -> checks.Check:
+    """There is what TLS between the hosts needs, for either side."""
+    name = 'tls'
+    if directory is None:
+        return checks.warned(
+            name,
+            'Disks go over the network without encryption.',
+            'Set [sxm] tls = required on all hosts.',
+        )
+    try:
+        for server_side in (True, False):
+            greeting.check_files(directory, server_side)
+    except exception.PreCheckFailed as error:
+        return checks.of_error(name, error)
+    return checks.passed(name, f'{directory} has certificates and keys.')
 
 
 def writable(name: str, directory: str, remedy: str) -> checks.Check:

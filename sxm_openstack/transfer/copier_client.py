@@ -35,6 +35,7 @@ class BaseCopy:
 
     :param source: the base, served read-only; this object ends it.
     :param socket: local unix socket that leads to the base's server.
+    :param to_export: NBD export name there.
     :param zeros: what is done about zeros, see :mod:`.copier`; by default
         what lies under the disk's file decides.
     :raises MoveFailed: the copier could not be started.
@@ -46,6 +47,7 @@ class BaseCopy:
         source: export.Export,
         disk: engine_disk.Disk,
         socket: str,
+        to_export: str,
         *,
         connections: int,
         rate_bytes_per_s: int,
@@ -66,7 +68,7 @@ class BaseCopy:
         self._tell(
             {
                 'source': {'socket': source.socket, 'export': source.export},
-                'destination': {'socket': socket, 'export': disk.target},
+                'destination': {'socket': socket, 'export': to_export},
                 'connections': connections,
                 'offset': offset,
                 'rate_bytes_per_s': rate_bytes_per_s,

@@ -18,6 +18,7 @@ The daemon rather than qemu-nbd, because the overlay needs a stand-in for its
 backing file that only a list of nodes can express, and one tool is enough.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
@@ -67,17 +68,26 @@ class Image:
 
 
 def base_image(
-    disk: engine_disk.Disk, name: str, *, writable: bool, direct: bool = True
+    disk: engine_disk.Disk,
+    name: str,
+    *,
+    export: str | None = None,
+    writable: bool,
+    direct: bool = True,
 ) -> Image:
-    """The disk's ordinary file, on its own backing chain."""
+    """The disk's ordinary file, on its own backing chain.
+
+    :param export: NBD export name, unless nobody but this service gets to
+        the socket.
+    """
     nodes = _file_nodes(
         disk.path, disk.format, writable=writable, direct=direct
     )
-    return Image(name, disk.target, nodes, writable)
+    return Image(name, export or disk.target, nodes, writable)
 
 
 def overlay_image(
-    disk: engine_disk.Disk, name: str, *, direct: bool = True
+    disk: engine_disk.Disk, name: str, export: str, *, direct: bool = True
 ) -> Image:
     """The destination's overlay, on a stand-in for its backing file.
 
@@ -95,7 +105,7 @@ def overlay_image(
         disk.overlay_path, 'qcow2', writable=True, direct=direct
     )
     nodes[-1]['backing'] = 'below'
-    return Image(name, disk.target, [below, *nodes], writable=True)
+    return Image(name, export, [below, *nodes], writable=True)
 
 
 def handed_over_image(
@@ -222,11 +232,16 @@ def _reap(program: process.Program, was_alive: bool) -> None:
         )
 
 
-def running(directory: pathlib.Path, name: str, export: str) -> Export | None:
-    """What this or an earlier process serves under that name, if it does."""
+def running(
+    directory: pathlib.Path, name: str, export: Callable[[], str]
+) -> Export | None:
+    """What this or an earlier process serves under that name, if it does.
+
+    :param export: gives the NBD export name; called when it does.
+    """
     for program in process.recorded(directory):
         if program.name == name and program.alive():
-            return Export(program, str(directory / f'{name}.nbd'), export)
+            return Export(program, str(directory / f'{name}.nbd'), export())
     return None
 
 
@@ -236,25 +251,32 @@ def serve_base(
     disk: engine_disk.Disk,
     name: str,
     *,
+    export: str | None = None,
     writable: bool,
 ) -> Export:
     """Serve the disk's ordinary file; see :func:`serve`."""
 
     def image(direct: bool) -> Image:
-        return base_image(disk, name, writable=writable, direct=direct)
+        return base_image(
+            disk, name, export=export, writable=writable, direct=direct
+        )
 
     return serve(program, directory, image(True), image(False))
 
 
 def serve_overlay(
-    program: str, directory: pathlib.Path, disk: engine_disk.Disk, name: str
+    program: str,
+    directory: pathlib.Path,
+    disk: engine_disk.Disk,
+    name: str,
+    export: str,
 ) -> Export:
     """Serve the destination's overlay; see :func:`serve`."""
     return serve(
         program,
         directory,
-        overlay_image(disk, name),
-        overlay_image(disk, name, direct=False),
+        overlay_image(disk, name, export),
+        overlay_image(disk, name, export, direct=False),
     )
 
 

@@ -41,6 +41,7 @@ import time
 from typing import TextIO
 
 from sxm_openstack import exception
+from sxm_openstack.transfer import base
 
 _POLL_S = 0.01
 _LOG_TAIL_BYTES = 2000
@@ -156,6 +157,8 @@ def start(
 ) -> Program:
     """Start a program and record it.
 
+    What it makes, sockets above all, is for this user alone.
+
     :param command: argument list; no secret belongs into it.
     :param stdin: as for :class:`subprocess.Popen`.
     :raises MoveFailed: it could not be started.
@@ -170,6 +173,7 @@ def start(
                 stderr=stderr,
                 start_new_session=True,
                 close_fds=True,
+                umask=0o077,
             )
     except OSError as error:
         raise exception.MoveFailed(
@@ -293,13 +297,19 @@ def _name_of(words: Sequence[str]) -> str:
     return ''
 
 
-def prepare_directory(path: str, group_id: int | None) -> pathlib.Path:
+def prepare_directory(
+    path: str, group_id: int | None, privileges: base.Privileges | None = None
+) -> pathlib.Path:
     """Make a directory for sockets.
 
     :param group_id: group of QEMU's processes, which then may use and make
         sockets in it; ``None`` when they run as this user.
+    :param privileges: makes it, where this user may not.
     """
     directory = pathlib.Path(path)
+    if privileges is not None:
+        privileges.share_directory(path)
+        return directory
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if group_id is not None:
         os.chown(directory, -1, group_id)

@@ -95,6 +95,10 @@ class RelayClient:
             raise ValueError(answer['error'])
         return answer
 
+    def export(self, channel: str) -> str:
+        """NBD export name of a channel; see :meth:`ask`."""
+        return str(self.ask('export', channel=channel)['export'])
+
 
 class RelayLink:
     """The source's relay; implements :class:`.ports.Link`.
@@ -113,22 +117,32 @@ class RelayLink:
     def socket(self, channel: str) -> str:
         return str(self._directory / f'{channel}.sock')
 
+    def export(self, channel: str) -> str:
+        """:raises LinkStalled: the relay itself is gone."""
+        try:
+            return self._client.export(channel)
+        except OSError as error:
+            raise self._gone(error) from error
+
     def meter(self, channel: str) -> ports.ChannelMeter:
         """:raises LinkStalled: the relay itself is gone."""
         try:
             stats = self._client.ask('stats')['channels'][channel]
         except OSError as error:
-            raise exception.LinkStalled(
-                f'The relay in {self._directory} is gone: {error}',
-                remedy='Look for its end in the log of the kernel and start '
-                'the move again.',
-            ) from error
+            raise self._gone(error) from error
         return ports.ChannelMeter(
             sent_bytes=stats['sent_bytes'],
             received_bytes=stats['received_bytes'],
             rtt_s=stats['rtt_s'],
             min_rtt_s=stats['min_rtt_s'],
             connections=stats['connections'],
+        )
+
+    def _gone(self, error: OSError) -> exception.LinkStalled:
+        return exception.LinkStalled(
+            f'The relay in {self._directory} is gone: {error}',
+            remedy='Look for its end in the log of the kernel and start '
+            'the move again.',
         )
 
     def failure(self) -> str | None:

@@ -12,22 +12,31 @@
 
 """Destination side of the NBD transfer: exports and the relay."""
 
+from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Sequence
 import logging
 import pathlib
 import secrets
+import threading
+import time
 
 from sxm_openstack import exception
 from sxm_openstack.engine import content
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import ports
+from sxm_openstack.transfer import base
 from sxm_openstack.transfer import digest_client
 from sxm_openstack.transfer import export
+from sxm_openstack.transfer import greeting
 from sxm_openstack.transfer import process
 from sxm_openstack.transfer import relay_client
+from sxm_openstack.transfer.relay import loop
 
 LOG = logging.getLogger(__name__)
+
+_POLL_S = 0.02
 
 
 class NBDServer:
@@ -41,9 +50,12 @@ class NBDServer:
         its path is at most 80 bytes long.
     :param address: on which the relay listens.
     :param port_range: TCP ports, of which one is taken.
+    :param peer: gives the names of the source.
+    :param pki: directory of certificates; ``None`` is no TLS.
     :param helper_python: interpreter that can import ``nbd``.
     :param group_id: group of QEMU's processes, ``None`` when they run as
         this user.
+    :param privileges: help for a service that is not root.
     :param idle_exit_s: a relay that nobody uses or asks for so long ends.
     """
 
@@ -53,17 +65,23 @@ class NBDServer:
         address: str,
         port_range: range,
         *,
+        peer: Callable[[], Collection[str]] = tuple,
+        pki: str | None = None,
         helper_python: str = '/usr/bin/python3',
         storage_daemon: str = 'qemu-storage-daemon',
         group_id: int | None = None,
+        privileges: base.Privileges | None = None,
         idle_exit_s: float = 3600.0,
     ) -> None:
         self._directory = pathlib.Path(runtime_dir)
         self._address = address
         self._port_range = port_range
+        self._peer = peer
+        self._pki = pki
         self._helper_python = helper_python
         self._storage_daemon = storage_daemon
         self._group_id = group_id
+        self._privileges = privileges
         self._idle_exit_s = idle_exit_s
 
     @property
@@ -79,14 +97,15 @@ class NBDServer:
         :raises MoveFailed: something could not be started; nothing is left.
         """
         self.close()
-        process.prepare_directory(str(self._directory), self._group_id)
+        self._prepare_directory()
         try:
+            token = secrets.token_hex(32)
             channels = [
                 served.program.name
                 for disk in disks
-                for served in self._serve(disk)
+                for served in self._serve(disk, token)
             ]
-            return self._listen(channels)
+            return self._listen(channels, token)
         except exception.MoveFailed:
             self.close()
             raise
@@ -97,6 +116,7 @@ class NBDServer:
         :raises MoveFailed: a daemon had died, or did not end well: its image
             may lack what was written last.
         """
+        self._expect_qemu()
         failures = export.stop_daemons(
             program
             for program in process.recorded(self._directory)
@@ -116,10 +136,12 @@ class NBDServer:
         view: content.View = content.View.BASE,
     ) -> Sequence[str]:
         """See :meth:`.ports.Destination.digests`."""
-        process.prepare_directory(str(self._directory), self._group_id)
+        self._prepare_directory()
         if view is content.View.BASE:
             served = export.running(
-                self._directory, disk.base_channel, disk.target
+                self._directory,
+                disk.base_channel,
+                lambda: self._export_name(disk.base_channel),
             )
             if served is not None:
                 return digest_client.digests(
@@ -139,12 +161,26 @@ class NBDServer:
         """
         process.clean_directory(str(self._directory))
 
-    def _serve(self, disk: engine_disk.Disk) -> Iterator[export.Export]:
+    def _export_name(self, channel: str) -> str:
+        """:raises VerifyFailed: the relay, which knows it, has gone."""
+        relay = relay_client.RelayClient(self._directory, 'listen')
+        try:
+            return relay.export(channel)
+        except OSError as error:
+            raise exception.VerifyFailed(
+                f'The relay in {self._directory} is gone: {error}',
+                remedy='Look for its end in the log of the kernel.',
+            ) from error
+
+    def _serve(
+        self, disk: engine_disk.Disk, token: str
+    ) -> Iterator[export.Export]:
         yield export.serve_base(
             self._storage_daemon,
             self._directory,
             disk,
             disk.base_channel,
+            export=loop.export_name(token, disk.base_channel),
             writable=True,
         )
         if not disk.read_only:
@@ -153,12 +189,12 @@ class NBDServer:
                 self._directory,
                 disk,
                 disk.mirror_channel,
+                loop.export_name(token, disk.mirror_channel),
             )
 
-    def _listen(self, exported: Sequence[str]) -> ports.Endpoint:
+    def _listen(self, exported: Sequence[str], token: str) -> ports.Endpoint:
         channels = {name: f'{name}.nbd' for name in exported}
         channels[ports.DISKS_CHANNEL] = f'{ports.DISKS_CHANNEL}.sock'
-        token = secrets.token_hex(32)
         _, port = relay_client.start_relay(
             'listen',
             self._directory,
@@ -169,6 +205,7 @@ class NBDServer:
                 'channels': channels,
                 'late_channels': [ports.DISKS_CHANNEL],
                 'idle_exit_s': self._idle_exit_s,
+                'tls': self._tls(),
             },
         )
         LOG.info(
@@ -178,3 +215,46 @@ class NBDServer:
             port,
         )
         return ports.Endpoint(self._address, port, token)
+
+    def _expect_qemu(self) -> None:
+        """From now on QEMU may make a socket that only it could use."""
+        privileges = self._privileges
+        if privileges is not None:
+            threading.Thread(
+                target=_admit,
+                args=(self.disks_socket, privileges, self._idle_exit_s),
+                name='sxm-admit',
+                daemon=True,
+            ).start()
+
+    def _prepare_directory(self) -> None:
+        process.prepare_directory(
+            str(self._directory), self._group_id, self._privileges
+        )
+
+    def _tls(self) -> greeting.TLS | None:
+        if self._pki is None:
+            LOG.warning(
+                'The disks come in without encryption, from whoever knows '
+                'the token: TLS is off (%s)',
+                self._directory.name,
+            )
+            return None
+        return {'directory': self._pki, 'names': list(self._peer())}
+
+
+def _admit(path: str, privileges: base.Privileges, timeout_s: float) -> None:
+    """Let this service use a socket as soon as QEMU has made it.
+
+    Ends without when the directory has gone, and with it the move.
+    """
+    deadline = time.monotonic() + timeout_s
+    socket = pathlib.Path(path)
+    while socket.parent.exists() and time.monotonic() < deadline:
+        if socket.exists():
+            try:
+                privileges.admit(path)
+            except exception.SXMError as error:
+                LOG.error('QEMU cannot be reached: %s', error)
+            return
+        time.sleep(_POLL_S)

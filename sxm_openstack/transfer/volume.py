@@ -241,6 +241,7 @@ class VolumeCopy:
                 here,
                 self._disk(self._source, 'to'),
                 there.socket,
+                there.export,
                 connections=self._settings.copy_connections,
                 rate_bytes_per_s=rate,
                 offset=orders.offset,

@@ -63,6 +63,15 @@ class RecoveryTest(images.ImagesCase):
     def settle(self):
         self.recovery.settle(self.recovery.find())
 
+    def test_what_a_request_begins_meanwhile_is_not_cut_short(self):
+        self.recovery.look()
+        source = self.cut_short(status='retyping')
+        target = self.target(source, status='creating')
+        with mock.patch.object(self.recovery, 'settle') as settle:
+            self.recovery.start()
+        self.assertFalse(settle.called)
+        self.assertNotIn(target.id, self.deleted)
+
     def test_copy_is_completed(self):
         source = self.cut_short(status='maintenance')
         target = self.target(source, host='other@backend#pool')

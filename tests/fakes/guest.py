@@ -20,6 +20,7 @@ from sxm_openstack import exception
 from sxm_openstack.engine import ports
 
 from tests.fakes import domain as fake_domain
+from tests.fakes import link
 from tests.fakes import storage
 
 _ON = (ports.DomainState.RUNNING, ports.DomainState.PAUSED)
@@ -81,7 +82,10 @@ class FakeGuest(fake_domain.FakeDomain, storage.GuestFiles):
         rate_bytes_per_s: int = 0,
     ) -> None:
         self._check_on('start a mirror')
-        super().start_mirror(target, socket, export, rate_bytes_per_s)
+        name, of_link, _ = export.partition(link.EXPORT)
+        if not of_link:
+            raise exception.MirrorFailed(f'There is no export {export}.')
+        super().start_mirror(target, socket, name, rate_bytes_per_s)
 
     def hand_over(self, overlays: Mapping[str, str]) -> None:
         self._check_on('hand over')

@@ -22,6 +22,7 @@ from tests.fakes import domain as fake_domain
 
 BLOCK_BYTES = 65536
 RTT_S = 0.001
+EXPORT = '.unguessable'
 
 
 class FakeLink:
@@ -43,6 +44,9 @@ class FakeLink:
 
     def socket(self, channel: str) -> str:
         return f'/run/{channel}.sock'
+
+    def export(self, channel: str) -> str:
+        return f'{channel.partition(".")[0]}{EXPORT}'
 
     def meter(self, channel: str) -> ports.ChannelMeter:
         sent = self.copied_blocks[channel] * BLOCK_BYTES

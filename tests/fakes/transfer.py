@@ -27,6 +27,7 @@ from tests.fakes import guest as fake_guest
 from tests.fakes import link as fake_link
 
 BLOCK_BYTES = 65536
+TOKEN = 'a secret that nobody may see'
 
 
 def digests(
@@ -86,7 +87,7 @@ class FakeServer:
             export = self.exports[disk.target] = fake_domain.FakeExport()
             export.blocks = self.files[disk.overlay_path].blocks
         self.listening = True
-        return ports.Endpoint('192.0.2.2', 49300, 'secret')
+        return ports.Endpoint('192.0.2.2', 49300, TOKEN)
 
     def stop_exports(self) -> None:
         self._close_images()
@@ -214,6 +215,7 @@ class FakeTransfer:
         self,
         disk: engine_disk.Disk,
         socket: str,
+        export: str,
         *,
         rate_bytes_per_s: int,
         offset: int = 0,

@@ -38,10 +38,13 @@ from sxm_openstack.engine import ports
 from sxm_openstack.hypervisor import connection as hypervisor_connection
 from sxm_openstack.hypervisor import domain as hypervisor_domain
 from sxm_openstack.mirror import destination
+from sxm_openstack.nova import settler as sxm_settler
+from sxm_openstack.nova import upkeep as sxm_upkeep
 from sxm_openstack.storage import drivers as storage_drivers
 
 from tests.functional import departure
 from tests.functional import parts
+from tests.functional import upkeep
 from tests.functional import wire
 
 LOG = logging.getLogger(__name__)
@@ -134,6 +137,21 @@ class Agent:
         self._lock = threading.Lock()
         self._arrivals: dict[str, destination.DestinationMove] = {}
         self._departures: dict[str, departure.Departure] = {}
+        self._settler = sxm_settler.Settler(
+            self._journal,
+            self._domain,
+            lambda runtime: parts.transfer().cleanup(runtime),
+            self._ask_peer,
+            host,
+        )
+        self._upkeep = upkeep.make(
+            self._journal,
+            self._settler,
+            self._domain,
+            self._connection.get,
+            self._ask_peer,
+            host,
+        )
 
     def ping(self) -> str:
         return self._host
@@ -142,6 +160,37 @@ class Agent:
         return hypervisor_domain.LibvirtDomain(
             self._connection.get, server, host=self._host
         )
+
+    def _ask_peer(self, record: engine_journal.Record) -> ports.DomainState:
+        path = str(self._sockets / f'{record.peer}.sock')
+        return RemoteDestination(path, record.server, self._host).state()
+
+    def clean_up(self, server: str) -> list[dict[str, typing.Any]]:
+        """``sxm-manage cleanup`` for a server; what it found and did."""
+        with self._lock:
+            self._arrivals.pop(server, None)
+        self._note_gone(server)
+        return [
+            result.to_dict()
+            for result in self._upkeep.run(sxm_upkeep.EITHER, [server])
+        ]
+
+    def _note_gone(self, server: str) -> None:
+        """What nova-compute does when it starts, see
+        :meth:`sxm_openstack.nova.host.MoveHost.recover`: the journal says so
+        when a guest has gone while nobody looked."""
+        record = self._journal.read(server)
+        if (
+            record is not None
+            and record.role is engine_journal.Role.SOURCE
+            and self._domain(server).state() not in sxm_settler.GUEST
+            and self._ask_peer(record) in sxm_settler.GUEST
+        ):
+            self._journal.write(dataclasses.replace(record, committed=True))
+
+    def traces(self, server: str) -> list[dict[str, typing.Any]]:
+        """``sxm-manage leftovers`` for a server."""
+        return [case.to_dict() for case in self._upkeep.leftovers([server])]
 
     # -- destination -----------------------------------------------------
 
@@ -154,7 +203,10 @@ class Agent:
                     server=server,
                     peer=peer,
                     nbd=parts.transfer().server(
-                        runtime, parts.migration_address(), parts.PORTS
+                        runtime,
+                        parts.migration_address(),
+                        parts.PORTS,
+                        lambda: [peer],
                     ),
                     storage=storage_drivers.load,
                     domain=self._domain(server),

@@ -39,6 +39,7 @@ from sxm_openstack.mirror import drivers as mirror_drivers
 from sxm_openstack.mirror import move as mirror_move
 from sxm_openstack.mirror import settle
 from sxm_openstack.mirror import source
+from sxm_openstack.nova import memory
 from sxm_openstack.storage import drivers as storage_drivers
 
 from tests.functional import engines
@@ -56,6 +57,8 @@ _PLAIN = {
 }
 _SAMPLE_S = 0.2
 _TICK_S = 0.05
+_LOCATE_FOR_S = 60.0
+_LOCATE_EVERY_S = 1.0
 _LIFTED_MIB_PER_S = 1 << 20
 
 
@@ -112,9 +115,11 @@ class Departure:
     ) -> None:
         self._host = host
         self._order = order
-        self._destination = destination
         self._journal = journal
         self._faults = [faults_mod.Fault(**each) for each in order.faults]
+        self._destination = faults_mod.Faulty(
+            destination, 'destination', self._faults
+        )
         self._domain = hypervisor_domain.LibvirtDomain(
             lambda: faults_mod.FaultyConnection(connect(), self._faults),
             order.server,
@@ -244,13 +249,14 @@ class Departure:
         leaving.run()
         stats = self._memory_phase(leaving, drivers)
         meters = self._meters()
-        leaving.complete()
+        leaving.complete(keep_record=True)
         self._destination.arrived()
         self._event('flattened')
         if not self._order.keep_source:
             for disk in disks:
                 settle.remove_overlays(disk)
                 pathlib.Path(disk.path).unlink(missing_ok=True)
+        self._journal.forget(self._order.server)
         return {
             'migration': stats,
             'pause_s': self._domain.last_pause_s,
@@ -277,7 +283,24 @@ class Departure:
             raise
 
     def _guest_is_at_destination(self) -> bool:
-        """Ask both hosts: a failed call of libvirt's is no verdict."""
+        """Ask both hosts: a failed call of libvirt's is no verdict.
+
+        As nova-compute does: once no memory is on its way any more, and
+        again for a while when a host does not answer.
+        """
+        now = clock.SystemClock()
+        memory.stop(self._domain.lookup, _LOCATE_FOR_S, now)
+        deadline_s = now.now() + _LOCATE_FOR_S
+        while True:
+            try:
+                return self._locate()
+            except exception.Retryable:
+                if now.now() > deadline_s:
+                    raise
+                LOG.warning('where is the guest?', exc_info=True)
+            now.sleep(_LOCATE_EVERY_S)
+
+    def _locate(self) -> bool:
         holding = (ports.DomainState.RUNNING, ports.DomainState.PAUSED)
         here, there = self._domain.state(), self._destination.state()
         if (here in holding) == (there in holding):
@@ -301,9 +324,11 @@ class Departure:
             peer=self._order.peer,
             disks=tuple(disks),
             domain=faulty(self._domain, 'domain'),
-            destination=faulty(self._destination, 'destination'),
+            destination=typing.cast('ports.Destination', self._destination),
             transfer=faulty(
-                parts.transfer(self._order.transfer).source(runtime),
+                parts.transfer(self._order.transfer).source(
+                    runtime, [self._order.peer]
+                ),
                 'transfer',
             ),
             overlays=lambda name: faulty(

@@ -29,6 +29,7 @@ from tests.functional import guests
 
 STATE_DIR = guests.STATE_DIR
 RUNTIME_DIR = guests.RUNTIME_DIR
+PKI = '/etc/pki/qemu'
 PORTS = range(49300, 49400)
 
 
@@ -45,7 +46,7 @@ def transfer(
     :param settings: fields of :class:`.transfer.base.Settings`.
     """
     return transfer_drivers.load(
-        'nbd', transfer_base.Settings(**(settings or {}))
+        'nbd', transfer_base.Settings(**{'pki': PKI, **(settings or {})})
     )
 
 

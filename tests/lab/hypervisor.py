@@ -10,12 +10,13 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""libvirt on a compute host."""
+"""libvirt on a compute host, and its certificates."""
 
 from __future__ import annotations
 
 from tests.lab import configuration
 from tests.lab import host as host_mod
+from tests.lab import pki
 from tests.lab import services
 
 _SERVICES = (
@@ -26,13 +27,17 @@ _SERVICES = (
 )
 
 
-def start(host: host_mod.Host) -> None:
+def start(host: host_mod.Host, authority: pki.Authority) -> None:
     """Start libvirt and what it needs; wait until it answers.
 
+    :param authority: issues the host's certificates.
     :raises LabError: it does not, or has ended; with the end of its log.
     """
     configuration.write(
         host.root / "etc/libvirt", configuration.libvirt_files(host.plan)
+    )
+    authority.issue(
+        host.root / "etc/pki/qemu", (host.name, host.migration_address)
     )
     host.shell(
         "mkdir -p /var/lock/lab /var/lib/nova/mnt\n"

@@ -42,6 +42,7 @@ from tests.lab import network
 from tests.lab import openstack
 from tests.lab import parallel
 from tests.lab import paths
+from tests.lab import pki
 from tests.lab import processes
 from tests.lab import progress as progress_mod
 from tests.lab import project
@@ -169,9 +170,10 @@ class Lab:
     def _start_computes(
         self, ctl: host_mod.Host, computes: list[host_mod.Host]
     ) -> None:
+        authority = pki.Authority(self.state / "ca")
         parallel.run(
             [
-                functools.partial(hypervisor.start, compute)
+                functools.partial(hypervisor.start, compute, authority)
                 for compute in computes
             ]
         )

@@ -21,12 +21,19 @@ the service that started it, and with it a guest's mirrored writes.
 opened by the line ``SXM1 <token> <channel>``.  ``listen`` runs on the
 destination: it checks that line and connects to the channel's unix socket
 there.  Both then move bytes, and hold at most 256 KiB per direction.
+With ``-`` for a channel, ``listen`` answers ``SXM1 -`` and hangs up: the
+caller knows that it would be let in.
+
+With ``tls``, all of that goes through TLS 1.3, and each side sees that the
+certificate of the other is one of its peer, see :mod:`.tls`.
 
 The configuration is one JSON object on standard input::
 
     {"token": "...",
      "address": "192.0.2.7",             of the destination, in both modes
      "channels": {"vda.base": "vda.base.sock", "disks": "disks.sock"},
+     "tls": {"directory": "/etc/pki/qemu",
+             "names": ["compute2"]},     of the other side
      "late_channels": ["disks"],         whose server may come 10 s later
      "idle_exit_s": 3600,                unused for so long: it ends; 0: never
      "ports": [49300, 49399],            listen: takes the first free one
@@ -40,6 +47,7 @@ One JSON object on standard output says ``{"port": ...}`` when it serves, or
 ``<directory>/relay-<mode>.ctl``, one JSON object a line::
 
     {"op": "stats"}
+    {"op": "export", "channel": "vda.mirror"}
     {"op": "close", "channel": "vda.mirror"}
     {"op": "set", "watchdog_timeout_s": 5.0, "pacing": {"vda.base": 1000000}}
     {"op": "shutdown"}
@@ -49,5 +57,8 @@ connection and none move for its time: QEMU sees a closed connection, its job
 fails, and the guest writes on.  The reason can be asked for afterwards.
 
 Cost, measured: 0.66 s of CPU time for each GB and 43 us for each round trip,
-per relay.
+per relay.  With TLS against without, in one run over the loopback device on
+two busy cores: 1.2 instead of 0.4 s of CPU time for each GB per relay, 0.41
+instead of 1.04 GB/s through both (0.39 times as much; 3.3 Gbit/s), and 0.1 ms
+more for each round trip.
 """

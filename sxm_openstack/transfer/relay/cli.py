@@ -21,6 +21,7 @@ import sys
 
 from sxm_openstack.transfer.relay import connect
 from sxm_openstack.transfer.relay import listen
+from sxm_openstack.transfer.relay import tls
 
 
 def main(arguments: list[str]) -> int:
@@ -36,7 +37,7 @@ def main(arguments: list[str]) -> int:
     try:
         relay = modes[mode](directory, json.load(sys.stdin))
     except (ValueError, KeyError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else repr(error)
+        reason = tls.why(error) if isinstance(error, OSError) else repr(error)
         print(json.dumps({'error': reason}), flush=True)
         return 1
 

@@ -58,7 +58,7 @@ class ConnectRelay(loop.Relay):
         self.want(listener, loop.READ, on_client)
 
     def dial(self, channel: pipe.Channel, near: socket.socket) -> None:
-        far = socket.socket(self.family, socket.SOCK_STREAM)
+        far = self.secured(socket.socket(self.family, socket.SOCK_STREAM))
         self.tune(far, channel)
         connection = pipe.Connection(self, channel, near, far, far)
         connection.connecting = True

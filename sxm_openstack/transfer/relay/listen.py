@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hmac
 import socket
@@ -22,6 +23,7 @@ from typing import Any
 
 from sxm_openstack.transfer.relay import loop
 from sxm_openstack.transfer.relay import pipe
+from sxm_openstack.transfer.relay import tls
 
 PREAMBLE_S = 10.0
 PREAMBLE_BYTES = 512
@@ -35,11 +37,15 @@ class ListenRelay(loop.Relay):
 
     def __init__(self, directory: str, config: dict[str, Any]) -> None:
         super().__init__(directory, config)
+        self.scratch = memoryview(
+            bytearray(pipe.BUFFER_BYTES - PREAMBLE_BYTES)
+        )
         self.waiting: dict[socket.socket, tuple[bytearray, float]] = {}
         self.dialing: list[
             tuple[pipe.Channel, socket.socket, bytes, float]
         ] = []
         self.refused = 0
+        self.refusal: str | None = None
         self.listener = self.listen_tcp(config['address'], config['ports'])
         self.port = int(self.listener.getsockname()[1])
         self.want(self.listener, loop.READ, self.on_client)
@@ -73,50 +79,87 @@ class ListenRelay(loop.Relay):
 
     def on_client(self, mask: int) -> None:
         try:
-            near, _ = self.listener.accept()
+            plain, _ = self.listener.accept()
         except OSError:
             return
         if len(self.waiting) >= UNCHECKED_AT_MOST:
-            near.close()
+            plain.close()
             return
-        self.tune(near, None)
-        pending = bytearray()
-        self.waiting[near] = (pending, time.monotonic() + PREAMBLE_S)
-        self.want(
-            near, loop.READ, lambda mask: self.on_preamble(near, pending)
-        )
-
-    def on_preamble(self, near: socket.socket, pending: bytearray) -> None:
+        self.tune(plain, None)
         try:
-            data = near.recv(pipe.BUFFER_BYTES - PREAMBLE_BYTES)
+            near = self.secured(plain)
+        except OSError:
+            # It has gone already.
+            plain.close()
+            return
+        self.waiting[near] = (bytearray(), time.monotonic() + PREAMBLE_S)
+        self.on_handshake(near)
+
+    def on_handshake(self, near: socket.socket) -> None:
+        try:
+            wanted = self.shake(near)
+        except OSError as error:
+            self.refuse(near, tls.why(error))
+            return
+        if wanted:
+            self.want(near, wanted, lambda mask: self.on_handshake(near))
+        else:
+            self.want(near, loop.READ, lambda mask: self.on_preamble(near))
+
+    def on_preamble(self, near: socket.socket) -> None:
+        pending, _ = self.waiting[near]
+        count = 0
+        try:
+            count = near.recv_into(self.scratch)
         except BlockingIOError:
             return
-        except OSError:
-            data = b''
-        pending += data
+        except OSError as error:
+            self.refusal = tls.why(error)
+        pending += self.scratch[:count]
         line, found, rest = bytes(pending).partition(b'\n')
-        if data and not found and len(pending) < PREAMBLE_BYTES:
+        if count and not found and len(pending) < PREAMBLE_BYTES:
             return
-        self.want(near, 0, self.on_client)
-        del self.waiting[near]
-        channel = self.allowed(line) if found else None
-        if channel is None:
-            self.refused += bool(data)
+        if not pending:
+            # Somebody who only looked whether there is anybody.
+            self.let_go(near)
             near.close()
+        elif not found or not self.knows_token(line):
+            self.refuse(near, 'it does not know the token')
         else:
+            self.admit(near, line.split(b' ')[2], rest)
+
+    def refuse(self, near: socket.socket, reason: str) -> None:
+        self.refused += 1
+        self.refusal = reason
+        self.let_go(near)
+        near.close()
+
+    def let_go(self, near: socket.socket) -> None:
+        """It is not one of those that wait to be checked any more."""
+        self.want(near, 0, self.on_client)
+        self.waiting.pop(near, None)
+
+    def admit(self, near: socket.socket, name: bytes, rest: bytes) -> None:
+        if name == loop.GREETING.encode():
+            self.let_go(near)
+            with near, contextlib.suppress(OSError):
+                near.send(loop.GREETED)
+            return
+        channel = self.channels.get(name.decode('ascii', 'replace'))
+        if channel is None:
+            self.refuse(near, 'there is no such channel')
+        else:
+            self.let_go(near)
             wait_s = loop.LATE_S if channel.name in self.late else 0.0
             give_up_at = time.monotonic() + wait_s
             self.dialing.append((channel, near, rest, give_up_at))
             self.dial_all(time.monotonic())
 
-    def allowed(self, line: bytes) -> pipe.Channel | None:
-        """The channel that a preamble opens, if it does."""
+    def knows_token(self, line: bytes) -> bool:
         words = line.split(b' ')
         if len(words) != 3 or words[0] != b'SXM1':
-            return None
-        if not hmac.compare_digest(words[1], self.token.encode()):
-            return None
-        return self.channels.get(words[2].decode('ascii', 'replace'))
+            return False
+        return hmac.compare_digest(words[1], self.token.encode())
 
     def dial(
         self, channel: pipe.Channel, near: socket.socket, rest: bytes
@@ -138,8 +181,7 @@ class ListenRelay(loop.Relay):
         super().tick(now, elapsed_s)
         for near, (_, give_up_at) in tuple(self.waiting.items()):
             if now > give_up_at:
-                self.want(near, 0, self.on_client)
-                del self.waiting[near]
+                self.let_go(near)
                 near.close()
         self.dial_all(now)
 
@@ -155,7 +197,11 @@ class ListenRelay(loop.Relay):
                 self.dialing.append((channel, near, rest, give_up_at))
 
     def do_stats(self, request: dict[str, Any]) -> dict[str, Any]:
-        return {**super().do_stats(request), 'refused': self.refused}
+        return {
+            **super().do_stats(request),
+            'refused': self.refused,
+            'refusal': self.refusal,
+        }
 
     def do_close(self, request: dict[str, Any]) -> dict[str, Any]:
         channel = self.channels.pop(request['channel'])

@@ -15,16 +15,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import hashlib
+import hmac
 import json
 import os
 import re
 import select
 import socket
+import ssl
 import struct
 import time
 from typing import Any
 
 from sxm_openstack.transfer.relay import pipe
+from sxm_openstack.transfer.relay import tls
 from sxm_openstack.transfer.relay import watch
 
 TICK_S = 0.1
@@ -34,6 +38,17 @@ UNSENT_BYTES = 256 << 10  # in the kernel; what is counted is on its way
 SO_MAX_PACING_RATE = 47  # asm-generic/socket.h; Python has no name for it
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 CHANNEL = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,63}')
+GREETING = '-'  # in place of a channel: says only that it was let in
+GREETED = b'SXM1 -\n'
+
+
+def export_name(token: str, channel: str) -> str:
+    """Name of what a channel exports; cannot be guessed without the token.
+
+    Whoever finds a way to a socket still has to know it.
+    """
+    digest = hmac.digest(token.encode(), channel.encode(), hashlib.sha256)
+    return f'{channel}.{digest.hex()[:32]}'
 
 
 class Relay:
@@ -46,6 +61,14 @@ class Relay:
         self.config = config
         self.directory = directory
         self.token: str = config['token']
+        self.names: list[str] = []
+        self.tls: ssl.SSLContext | None = None
+        if config.get('tls'):
+            self.names = config['tls']['names']
+            self.tls = tls.context(
+                config['tls']['directory'], server_side=self.mode == 'listen'
+            )
+            self.tls.sslsocket_class = tls.Stream
         self.channels: dict[str, pipe.Channel] = {}
         for name, file in config['channels'].items():
             if not CHANNEL.fullmatch(name):
@@ -143,6 +166,26 @@ class Relay:
             for connection in channel.connections
         ]
 
+    def secured(self, sock: socket.socket) -> socket.socket:
+        """With TLS on it, if so configured; :meth:`shake` does the rest."""
+        if self.tls is None:
+            return sock
+        return self.tls.wrap_socket(
+            sock,
+            server_side=self.mode == 'listen',
+            do_handshake_on_connect=False,
+        )
+
+    def shake(self, sock: socket.socket) -> int:
+        """Go on with the handshake; the events to wait for, 0 at its end.
+
+        :raises OSError: it failed, or the other side is not the peer.
+        """
+        if not isinstance(sock, tls.Stream):
+            return 0
+        wanted = tls.handshake(sock, self.names)
+        return {None: 0, tls.READ: READ, tls.WRITE: WRITE}[wanted]
+
     def tune(self, sock: socket.socket, channel: pipe.Channel | None) -> None:
         """Small delays, and probes that tell a silent link from an idle one.
 
@@ -215,6 +258,10 @@ class Relay:
                 for name, channel in self.channels.items()
             },
         }
+
+    def do_export(self, request: dict[str, Any]) -> dict[str, Any]:
+        channel = self.channels[request['channel']]
+        return {'export': export_name(self.token, channel.name)}
 
     def do_close(self, request: dict[str, Any]) -> dict[str, Any]:
         self.close_channel(self.channels[request['channel']])

@@ -24,6 +24,7 @@ import time
 from typing import Any
 from typing import Protocol
 
+from sxm_openstack.transfer.relay import tls
 from sxm_openstack.transfer.relay import watch
 
 BUFFER_BYTES = 256 << 10
@@ -81,6 +82,8 @@ class Loop(Protocol):
     def want(
         self, sock: socket.socket, mask: int, call: Callable[[int], None]
     ) -> None: ...
+
+    def shake(self, sock: socket.socket) -> int: ...
 
 
 class Channel:
@@ -176,6 +179,15 @@ class Connection:
             self.channel.connect_errors += 1
             self.close(f'connecting failed: {os.strerror(code)}')
             return
+        try:
+            wanted = self.loop.shake(self.far)
+        except OSError as error:
+            self.channel.connect_errors += 1
+            self.close(f'the peer is not trusted: {tls.why(error)}')
+            return
+        if wanted:
+            self.loop.want(self.far, wanted, self.on_connected)
+            return
         self.connecting = False
         self.push(self.up)
 
@@ -198,7 +210,7 @@ class Connection:
         try:
             count = flow.pull()
         except OSError as error:
-            self.close(error.strerror)
+            self.close(tls.why(error))
             return
         now = time.monotonic()
         if count is None:
@@ -217,7 +229,7 @@ class Connection:
         try:
             sent = flow.push()
         except OSError as error:
-            self.close(error.strerror)
+            self.close(tls.why(error))
             return
         if flow is self.up:
             self.channel.sent_bytes += sent

@@ -29,6 +29,8 @@ from sxm_openstack.transfer import nbd
 from sxm_openstack.transfer import process
 from sxm_openstack.transfer import server
 
+from tests.lab import pki
+
 MIB = 1 << 20
 DEADLINE_S = 120.0
 HELPER = os.environ.get('SXM_HELPER_PYTHON', '/usr/bin/python3')
@@ -102,18 +104,28 @@ class StackCase(unittest.TestCase):
         super().setUp()
         self.root = pathlib.Path(tempfile.mkdtemp(prefix='sxm', dir=SCRATCH))
         self.addCleanup(shutil.rmtree, self.root, ignore_errors=True)
+        self.authority = pki.Authority(self.root / 'ca')
         self.server = server.NBDServer(
             str(self.root / 'rd'),
             self.address,
             range(22000, 22500),
             helper_python=HELPER,
+            peer=lambda: ['source'],
+            pki=self.certify('destination'),
         )
         self.addCleanup(self.server.close)
         self.transfer = nbd.NBDTransfer(
-            str(self.root / 'rs'), helper_python=HELPER
+            str(self.root / 'rs'),
+            helper_python=HELPER,
+            peer=['destination'],
+            pki=self.certify('source'),
         )
         self.addCleanup(process.clean_directory, str(self.root / 'rs'))
         self.make_hosts()
+
+    def certify(self, name):
+        """Directory of the certificates of a host."""
+        return str(self.authority.issue(self.root / f'pki-{name}', [name]))
 
     def make_hosts(self):
         """Empty directories for the images of both sides."""
@@ -175,6 +187,7 @@ class StackCase(unittest.TestCase):
         copy = self.transfer.start_copy(
             disk,
             link.socket(disk.base_channel),
+            link.export(disk.base_channel),
             rate_bytes_per_s=rate,
             offset=offset,
         )

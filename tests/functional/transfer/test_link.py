@@ -118,7 +118,8 @@ class LinkTest(stack.StackCase):
 
     def writer(self):
         """A writer like QEMU's mirror job: one request after the other."""
-        url = f'nbd+unix:///vda?socket={self.link.socket("vda.mirror")}'
+        name = self.link.export('vda.mirror')
+        url = f'nbd+unix:///{name}?socket={self.link.socket("vda.mirror")}'
         process = subprocess.Popen(
             ['qemu-io', '-f', 'raw', url],
             stdin=subprocess.PIPE,

@@ -23,7 +23,8 @@ class MirrorTest(stack.StackCase):
     """New writes reach the overlay while the base is still being copied."""
 
     def url(self, link, disk):
-        return f'nbd+unix:///vda?socket={link.socket(disk.mirror_channel)}'
+        name = link.export(disk.mirror_channel)
+        return f'nbd+unix:///{name}?socket={link.socket(disk.mirror_channel)}'
 
     def pieces(self, size_bytes):
         """Writes of 512 bytes to 8 KiB, at any sector."""

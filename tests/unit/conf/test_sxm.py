@@ -31,6 +31,9 @@ DEFAULTS = {
     'runtime_dir': '/run/sxm',
     'state_dir': '/var/lib/sxm',
     'helper_python': '/usr/bin/python3',
+    'qemu_group': '',
+    'tls': 'required',
+    'tls_directory': '/etc/pki/qemu',
     'guest_share': 0.5,
     'max_rate_mib_per_s': 0,
     'latency_target_ms': 10,
@@ -76,6 +79,7 @@ class TestSXMGroup(unittest.TestCase):
         ('my_migration_address = fd00::7', 'my_migration_address', 'fd00::7'),
         ('guest_share = 0.95', 'guest_share', 0.95),
         ('verify = full', 'verify', 'full'),
+        ('tls = off', 'tls', 'off'),
     )
     @ddt.unpack
     def test_good_value(self, line, name, value):
@@ -88,6 +92,7 @@ class TestSXMGroup(unittest.TestCase):
         ('storage_timeout = -1', 'storage_timeout'),
         ('fallback = none', 'fallback'),
         ('verify = maybe', 'verify'),
+        ('tls = optional', 'tls'),
         ('port_range = 49300', 'port_range'),
         ('overlay_reserve_percent = 101', 'overlay_reserve_percent'),
         ('copy_connections = 0', 'copy_connections'),

@@ -268,6 +268,18 @@ class TestBounds(GovernorTestCase):
         made.update(governor.Sample(0.1, 0, 0, None, None), True)
         self.assertEqual(12345, made.rate_bytes_per_s)
 
+    def test_limits_that_change_meanwhile(self):
+        model = self.model(capacity=USUAL, demand=0.8 * USUAL)
+        model.run(15)
+        before, _ = model.rates(10, 15)
+        model.governor.set_limits(governor.Limits(guest_share=0.2))
+        model.run(15)
+        after, _ = model.rates(25, 30)
+        self.assertGreater(after, 1.2 * before)
+        model.governor.set_limits(governor.Limits(max_rate_bytes_per_s=99999))
+        model.run(1)
+        self.assertEqual(99999, model.governor.rate_bytes_per_s)
+
     def test_never_zero_by_itself(self):
         made = governor.Governor(governor.Limits())
         for number in range(300):

@@ -47,7 +47,7 @@ class TestPrepare(DestinationTestCase):
     def test_makes_and_serves(self):
         endpoint = self.side.prepare(self.world.disks)
         self.assertEqual(49300, endpoint.port)
-        self.assertNotIn('secret', repr(endpoint))
+        self.assertNotIn(endpoint.token, repr(endpoint))
         expected = {each.path for each in self.world.disks} | {
             each.overlay_path
             for each in self.world.disks

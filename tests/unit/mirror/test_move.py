@@ -14,6 +14,7 @@
 
 import dataclasses
 import unittest
+from unittest import mock
 
 import ddt
 
@@ -24,6 +25,7 @@ from sxm_openstack.engine import ports
 from sxm_openstack.mirror import move as mirror_move
 
 from tests.fakes import domain as fake_domain
+from tests.fakes import transfer
 from tests.fakes import world
 
 
@@ -48,6 +50,28 @@ class TestSuccess(MoveTestCase):
         made.source.complete()
         made.destination.arrived()
         made.assert_on_destination(self)
+
+    def test_secret_of_the_link_is_not_kept(self):
+        """Neither in the journals nor in a log, whether it fails or not."""
+        for step in ('complete', 'rollback'):
+            made = self.make()
+            journals = [made.journal, made.destination.journal]
+            writes = [mock.Mock(wraps=each.write) for each in journals]
+            for journal, write in zip(journals, writes, strict=True):
+                journal.write = write
+            with self.assertLogs(level='DEBUG') as caught:
+                made.source.run()
+                getattr(made.source, step)()
+            records = [
+                call.args[0].to_dict()
+                for write in writes
+                for call in write.call_args_list
+            ]
+            self.assertGreater(len(records), 3)
+            text = str(records)
+            self.assertNotIn(transfer.TOKEN, text)
+            self.assertNotIn(transfer.TOKEN, '\n'.join(caught.output))
+            self.assertNotIn(transfer.TOKEN, repr(made.move.endpoint))
 
     def test_smallest_first(self):
         made = self.make()
@@ -390,6 +414,25 @@ class TestControl(MoveTestCase):
         rates = {rate for copy in made.transfer.copies for rate in copy.rates}
         self.assertLessEqual(max(rates), 1 << 20)
         self.assertNotIn(0, rates)
+
+    def test_max_rate_that_is_set_meanwhile(self):
+        made = self.make()
+        made.transfer.blocks_at_once = 1
+        looks = iter(range(1000))
+
+        def reread():
+            late = next(looks) > 8
+            return mirror_move.Settings(
+                limits=governor.Limits(max_rate_bytes_per_s=late << 16)
+            )
+
+        made.source.move.reread = reread
+        made.source.run()
+        first, *_, last = [
+            rate for copy in made.transfer.copies for rate in copy.rates
+        ]
+        self.assertGreater(first, 1 << 16)
+        self.assertEqual(1 << 16, last)
 
     def test_storage_timeout(self):
         made = self.make(settings=mirror_move.Settings(storage_timeout_s=0.5))

@@ -21,6 +21,7 @@ from sxm_openstack.nova import arrivals
 from tests.unit.nova import fakes
 
 SERVER = fakes.SERVER
+NAMES = ['there', 'there.example.org']
 DESTINATION = engine_journal.Role.DESTINATION
 
 
@@ -38,12 +39,20 @@ class TestArrivals(unittest.TestCase):
 
     def test_only_what_nova_has_prepared_for(self):
         with self.assertRaises(exception.PreCheckFailed):
-            self.arrivals.side(SERVER, 'there')
+            self.arrivals.side(SERVER, 'there', NAMES)
         self.arrivals.expect(SERVER, 'there')
         with self.assertRaises(exception.PreCheckFailed):
-            self.arrivals.side(SERVER, 'elsewhere')
-        side = self.arrivals.side(SERVER, 'there')
-        self.assertIs(side, self.arrivals.side(SERVER, 'there'))
+            self.arrivals.side(SERVER, 'elsewhere', NAMES)
+        side = self.arrivals.side(SERVER, 'there', NAMES)
+        self.assertIs(side, self.arrivals.side(SERVER, 'there', NAMES))
+
+    def test_names_of_the_source(self):
+        self.arrivals.expect(SERVER, 'there')
+        self.assertEqual((), self.arrivals.names(SERVER))
+        self.arrivals.side(SERVER, 'there', NAMES)
+        self.assertEqual(NAMES, self.arrivals.names(SERVER))
+        self.arrivals.discard(SERVER)
+        self.assertEqual((), self.arrivals.names(SERVER))
 
     def test_one_that_once_went_from_here(self):
         """The journal goes on to say what is not known to have gone."""
@@ -62,7 +71,7 @@ class TestArrivals(unittest.TestCase):
 
     def test_arrived(self):
         self.arrivals.expect(SERVER, 'there')
-        side = self.arrivals.side(SERVER, 'there')
+        side = self.arrivals.side(SERVER, 'there', NAMES)
         self.journal.write(fakes.record(DESTINATION))
         worker = self.arrivals.arrived(SERVER)
         self.assertIs(self.settler.begin.return_value, worker)
@@ -71,7 +80,7 @@ class TestArrivals(unittest.TestCase):
 
     def test_arrived_with_exports_that_do_not_end(self):
         self.arrivals.expect(SERVER, 'there')
-        side = self.arrivals.side(SERVER, 'there')
+        side = self.arrivals.side(SERVER, 'there', NAMES)
         side.nbd.close.side_effect = exception.NeedsOperator('hangs')
         self.journal.write(fakes.record(DESTINATION))
         self.assertIsNotNone(self.arrivals.arrived(SERVER))
@@ -83,23 +92,23 @@ class TestArrivals(unittest.TestCase):
 
     def test_discarded(self):
         self.arrivals.expect(SERVER, 'there')
-        side = self.arrivals.side(SERVER, 'there')
+        side = self.arrivals.side(SERVER, 'there', NAMES)
         self.arrivals.discard(SERVER)
         self.arrivals.discard(SERVER)
         side.discard.assert_called_once_with()
         with self.assertRaises(exception.PreCheckFailed):
-            self.arrivals.side(SERVER, 'there')
+            self.arrivals.side(SERVER, 'there', NAMES)
 
     def test_a_side_that_refuses_to_be_discarded_is_kept(self):
         self.arrivals.expect(SERVER, 'there')
-        side = self.arrivals.side(SERVER, 'there')
+        side = self.arrivals.side(SERVER, 'there', NAMES)
         side.discard.side_effect = exception.NeedsOperator('it runs here')
         with self.assertRaises(exception.NeedsOperator):
             self.arrivals.discard(SERVER)
-        self.assertIs(side, self.arrivals.side(SERVER, 'there'))
+        self.assertIs(side, self.arrivals.side(SERVER, 'there', NAMES))
 
     def test_restored_after_a_restart(self):
         record = fakes.record(DESTINATION, disks=[fakes.disk()])
         self.arrivals.restore(record)
-        side = self.arrivals.side(SERVER, 'there')
+        side = self.arrivals.side(SERVER, 'there', NAMES)
         side.adopt.assert_called_once_with(record)

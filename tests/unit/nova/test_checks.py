@@ -28,6 +28,7 @@ from sxm_openstack.nova import host as sxm_host
 from sxm_openstack.nova import options
 from sxm_openstack.nova import peer
 
+from tests.lab import pki
 from tests.unit.hypervisor import test_platform
 from tests.unit.hypervisor import test_xml
 from tests.unit.mirror import test_pair
@@ -46,6 +47,8 @@ class ChecksTestCase(unittest.TestCase):
         self.addCleanup(directory.cleanup)
         self.root = pathlib.Path(directory.name)
         self.journal = engine_journal.Journal(str(self.root / 'state'))
+        authority = pki.Authority(self.root / 'ca')
+        authority.issue(self.root / 'pki', ['here'])
         for name, value, group in (
             ('host', 'here', None),
             ('my_ip', '127.0.0.1', None),
@@ -54,6 +57,7 @@ class ChecksTestCase(unittest.TestCase):
             ('runtime_dir', '/tmp/sxm-test', 'sxm'),
             ('helper_python', '/bin/true', 'sxm'),
             ('port_range', '21000:21400', 'sxm'),
+            ('tls_directory', str(self.root / 'pki'), 'sxm'),
         ):
             CONF.set_override(name, value, group)
             self.addCleanup(CONF.clear_override, name, group)

@@ -47,6 +47,8 @@ class DriverTestCase(unittest.TestCase):
         super().setUp()
         options.register()
         self.addCleanup(CONF.clear_override, 'fallback', 'sxm')
+        CONF.set_override('tls', 'off', 'sxm')
+        self.addCleanup(CONF.clear_override, 'tls', 'sxm')
         self.driver = sxm_driver.SXMLibvirtDriver.__new__(
             sxm_driver.SXMLibvirtDriver
         )
@@ -59,7 +61,10 @@ class DriverTestCase(unittest.TestCase):
         self.driver._manager = mock.Mock()
         self.driver.active_migrations = {}
         self.instance = mock.Mock(
-            uuid=fakes.SERVER, host='here', task_state='migrating'
+            uuid=fakes.SERVER,
+            host='here',
+            node='here.example.org',
+            task_state='migrating',
         )
         self.data = objects.LibvirtLiveMigrateData(block_migration=True)
         self.data.migration = objects.Migration(uuid=_MIGRATION)

@@ -140,7 +140,7 @@ class TestSessions(HostTestCase):
     def begin(self):
         with mock.patch.object(sxm_host.options, 'transfer'):
             return self.host.begin(
-                SERVER, 'there', {}, (), mock.Mock(), mock.Mock()
+                SERVER, 'there', ['there'], {}, (), mock.Mock(), mock.Mock()
             )
 
     def test_one_for_each_server(self):

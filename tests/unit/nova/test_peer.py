@@ -30,6 +30,8 @@ class TestMark(unittest.TestCase):
         super().setUp()
         options.register()
         self.addCleanup(CONF.clear_override, 'transfer_driver', 'sxm')
+        CONF.set_override('tls', 'off', 'sxm')
+        self.addCleanup(CONF.clear_override, 'tls', 'sxm')
         self.data = objects.LibvirtLiveMigrateData()
 
     def test_it_survives_the_bus(self):
@@ -61,25 +63,21 @@ class TestMark(unittest.TestCase):
         ):
             peer.require_mark(self.data)
 
+    def test_other_settings_of_tls(self):
+        """Not even the fallback may be less safe than asked for."""
+        peer.mark(self.data)
+        CONF.set_override('tls', 'required', 'sxm')
+        with self.assertRaises(exception.PreCheckFailed) as caught:
+            peer.require_mark(self.data)
+        self.assertIn('[sxm] tls = off', str(caught.exception))
+        self.assertNotIsInstance(caught.exception, exception.UnsupportedServer)
 
-class TestCaller(unittest.TestCase):
-    def setUp(self):
-        super().setUp()
-        self.instance = mock.Mock(host='there', task_state='migrating')
 
-    def test_the_host_of_a_server_that_migrates(self):
-        peer.check_caller(self.instance, 'there', True)
-
-    def test_another_host(self):
-        for moving in (True, False):
-            with self.assertRaises(exception.PreCheckFailed):
-                peer.check_caller(self.instance, 'elsewhere', moving)
-
-    def test_a_server_that_does_not_migrate(self):
-        self.instance.task_state = None
-        peer.check_caller(self.instance, 'there', False)
-        with self.assertRaises(exception.PreCheckFailed):
-            peer.check_caller(self.instance, 'there', True)
+class TestNames(unittest.TestCase):
+    def test_names(self):
+        self.assertEqual(['a', 'a.org'], peer.names('a', 'a.org'))
+        self.assertEqual(['a'], peer.names('a', 'a'))
+        self.assertEqual(['a'], peer.names('a', None))
 
 
 class TestRollBack(unittest.TestCase):

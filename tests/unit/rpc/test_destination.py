@@ -78,8 +78,8 @@ class Sides:
         self.side_ = Side()
         self.calls = []
 
-    def side(self, server, peer):
-        self.calls.append(('side', server, peer))
+    def side(self, server, peer, names):
+        self.calls.append(('side', server, peer, *names))
         return self.side_
 
     def state(self, server, peer):
@@ -138,10 +138,11 @@ class RPCTestCase(unittest.TestCase):
         self.addCleanup(server.wait)
         self.addCleanup(server.stop)
 
-    def _check(self, instance, peer, moving):
-        self.checked.append((instance.uuid, peer, moving))
+    def _check(self, instance, peer, disks):
+        self.checked.append((instance.uuid, peer, disks))
         if self.refusal is not None:
             raise self.refusal
+        return [peer, f'{peer}.example.org']
 
     def api(self, host='beta', timeout_s=20):
         client = messaging.get_rpc_client(
@@ -165,7 +166,16 @@ class TestCalls(RPCTestCase):
         )
         self.assertEqual([('prepare', DISKS)], self.side.calls)
         self.assertEqual(
-            [('side', INSTANCE['uuid'], 'alpha')], self.sides.calls
+            [
+                (
+                    'side',
+                    INSTANCE['uuid'],
+                    'alpha',
+                    'alpha',
+                    'alpha.example.org',
+                )
+            ],
+            self.sides.calls,
         )
 
     def test_reconnect(self):
@@ -174,7 +184,9 @@ class TestCalls(RPCTestCase):
             ports.Endpoint('192.0.2.2', 49302, 'another'), endpoint
         )
         self.assertEqual([('reconnect', DISKS)], self.side.calls)
-        self.assertEqual([(INSTANCE['uuid'], 'alpha', True)], self.checked)
+        self.assertEqual(
+            [(INSTANCE['uuid'], 'alpha', list(DISKS))], self.checked
+        )
 
     def test_hand_over(self):
         self.api().hand_over(DISKS[:1])
@@ -215,14 +227,18 @@ class TestCalls(RPCTestCase):
         """Only what moves the server needs that it is being moved."""
         api = self.api()
         api.prepare(DISKS)
+        api.hand_over(())
+        api.digests(DISKS[0], 1)
         api.state()
         api.discard()
         uuid = INSTANCE['uuid']
         self.assertEqual(
             [
-                (uuid, 'alpha', True),
-                (uuid, 'alpha', False),
-                (uuid, 'alpha', False),
+                (uuid, 'alpha', list(DISKS)),
+                (uuid, 'alpha', []),
+                (uuid, 'alpha', [DISKS[0]]),
+                (uuid, 'alpha', None),
+                (uuid, 'alpha', None),
             ],
             self.checked,
         )

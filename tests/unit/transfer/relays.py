@@ -70,6 +70,10 @@ class RelayCase(unittest.TestCase):
             directory.mkdir()
             self.addCleanup(process.clean_directory, str(directory))
 
+    def both(self):
+        """What the configurations of both relays have in common."""
+        return {}
+
     def listen(self, *channels, **config):
         """Start the destination's relay; its program."""
         relay, self.port = relay_client.start_relay(
@@ -80,6 +84,7 @@ class RelayCase(unittest.TestCase):
                 'address': '127.0.0.1',
                 'ports': [0, 0],
                 'channels': {name: f'{name}.nbd' for name in channels},
+                **self.both(),
                 **config,
             },
         )
@@ -95,6 +100,7 @@ class RelayCase(unittest.TestCase):
                 'address': '127.0.0.1',
                 'port': self.port,
                 'channels': {name: f'{name}.sock' for name in channels},
+                **self.both(),
                 **config,
             },
         )

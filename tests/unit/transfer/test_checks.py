@@ -22,6 +22,8 @@ from sxm_openstack.transfer import base
 from sxm_openstack.transfer import checks
 from sxm_openstack.transfer import nbd
 
+from tests.lab import pki
+
 OK, FAILED = engine_checks.Verdict.OK, engine_checks.Verdict.FAILED
 LOOPBACK = '127.0.0.1'
 
@@ -143,13 +145,32 @@ class TestAddresses(ChecksTestCase):
 
 
 class TestDriver(ChecksTestCase):
+    def test_certificates(self):
+        authority = pki.Authority(self.root / 'ca')
+        directory = authority.issue(self.root / 'pki', ['here'])
+        check = checks.certificates(str(directory))
+        self.assertEqual(engine_checks.Verdict.OK, check.verdict)
+        (directory / 'client-key.pem').unlink()
+        check = checks.certificates(str(directory))
+        self.assertEqual(engine_checks.Verdict.FAILED, check.verdict)
+        self.assertIn('client-key.pem: No such file', check.message)
+        self.assertIn('[sxm] tls', check.remedy)
+        check = checks.certificates(None)
+        self.assertEqual(engine_checks.Verdict.WARNING, check.verdict)
+
     def test_everything_is_looked_at(self):
         driver = nbd.NBDDriver(base.Settings(self.script('echo 1')))
         found = list(
             driver.checks(str(self.root), LOOPBACK, range(21000, 21400))
         )
         self.assertEqual(
-            {'programs', 'helper-python', 'runtime-dir', 'migration-address'},
+            {
+                'programs',
+                'helper-python',
+                'runtime-dir',
+                'tls',
+                'migration-address',
+            },
             {check.name for check in found},
         )
         self.assertEqual([], engine_checks.failures(found))

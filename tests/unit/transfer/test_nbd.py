@@ -16,6 +16,7 @@ import json
 import os
 import socket
 import stat
+import threading
 import unittest
 
 from sxm_openstack import exception
@@ -26,8 +27,10 @@ from sxm_openstack.transfer import base
 from sxm_openstack.transfer import copier_client
 from sxm_openstack.transfer import export
 from sxm_openstack.transfer import nbd
+from sxm_openstack.transfer import relay_client
 from sxm_openstack.transfer import server
 
+from tests.lab import pki
 from tests.unit.transfer import relays
 from tests.unit.transfer import stubs
 
@@ -62,7 +65,9 @@ class ImageTest(unittest.TestCase):
         self.assertFalse(exported['writable'])
 
     def test_base_keeps_its_own_backing_chain(self):
-        image = export.base_image(self.disk, 'vda.base', writable=True)
+        image = export.base_image(
+            self.disk, 'vda.base', export='secret', writable=True
+        )
         file, top = self.arguments(image, '--blockdev')
         self.assertEqual('/a,b/disk', file['filename'])
         self.assertEqual('native', file['aio'])
@@ -71,7 +76,7 @@ class ImageTest(unittest.TestCase):
         self.assertNotIn('backing', top)
         (exported,) = self.arguments(image, '--export')
         self.assertTrue(exported['writable'])
-        self.assertEqual('vda', exported['name'])
+        self.assertEqual('secret', exported['name'])
         self.assertEqual(top['node-name'], exported['node-name'])
 
     def test_source_cannot_be_written(self):
@@ -83,7 +88,7 @@ class ImageTest(unittest.TestCase):
         self.assertTrue(exported['allocation-depth'])
 
     def test_overlay_never_reads_the_unfinished_base(self):
-        image = export.overlay_image(self.disk, 'vda.mirror')
+        image = export.overlay_image(self.disk, 'vda.mirror', 'secret')
         below, file, top = self.arguments(image, '--blockdev')
         self.assertEqual('null-co', below['driver'])
         self.assertEqual(1 << 30, below['size'])
@@ -239,6 +244,19 @@ class ConnectTest(stubs.StubCase):
         link.close_channel('vda.mirror')
         self.assertFalse(os.path.exists(path))
 
+    def test_export_names_are_those_of_the_servers(self):
+        link = self.connect()
+        told = {link.export('vda.base'), link.export('vda.mirror')}
+        served = {
+            json.loads(line)['name']
+            for line in self.seen()
+            if '"allocation-depth"' in line
+        }
+        self.assertEqual(served, told)
+        for name in told:
+            self.assertRegex(name, r'^vda\.(base|mirror)\.[0-9a-f]{32}$')
+            self.assertNotIn(name.rpartition('.')[2], self.endpoint.token)
+
     def test_close_twice_leaves_nothing(self):
         link = self.connect()
         for _ in range(2):
@@ -284,6 +302,240 @@ class ConnectTest(stubs.StubCase):
         self.assertFalse(self.runtime.exists())
 
 
+class TLSTest(stubs.StubCase):
+    """The first words of the two sides, before anything is begun."""
+
+    def setUp(self):
+        super().setUp()
+        self.authority = pki.Authority(self.root / 'ca')
+        self.here = self.issue('here')
+        self.there = self.issue('there', '127.0.0.1')
+
+    def issue(self, *names):
+        directory = self.root / f'pki-{names[0]}'
+        return str(self.authority.issue(directory, names))
+
+    def endpoint(self, certificates, peer=('here',)):
+        far = server.NBDServer(
+            str(self.root / 'far'),
+            '127.0.0.1',
+            range(1),
+            storage_daemon=self.daemon,
+            pki=certificates,
+            peer=lambda: peer,
+        )
+        self.addCleanup(far.close)
+        return far.start([self.disk])
+
+    def connect(self, endpoint, certificates, peer=('there',)):
+        transfer = nbd.NBDTransfer(
+            str(self.runtime), pki=certificates, peer=peer
+        )
+        link = transfer.connect(endpoint, ['vda.mirror'])
+        self.addCleanup(link.close)
+        return link
+
+    def assert_refused(self, reason, *arguments, **named):
+        with self.assertRaisesRegex(exception.SXMError, reason) as caught:
+            self.connect(*arguments, **named)
+        self.assertIn('certificates of both hosts', caught.exception.remedy)
+        self.assertFalse(self.runtime.exists())
+
+    def test_both_trust_each_other(self):
+        with self.assertNoLogs('sxm_openstack', 'WARNING'):
+            link = self.connect(self.endpoint(self.there), self.here)
+        self.assertIsNone(link.failure())
+
+    def test_address_is_a_name_of_the_destination(self):
+        link = self.connect(self.endpoint(self.there), self.here, ['x'])
+        self.assertIsNone(link.failure())
+
+    def test_destination_is_another_host(self):
+        third = self.issue('third')
+        self.assert_refused(
+            'is for third, not for there', self.endpoint(third), self.here
+        )
+
+    def test_source_is_another_host(self):
+        endpoint = self.endpoint(self.there, ['third', 'third.example.org'])
+        self.assert_refused('TLS|let this host in', endpoint, self.here)
+
+    def test_source_alone_has_tls(self):
+        self.assert_refused(
+            'TLS|let this host in', self.endpoint(None), self.here
+        )
+
+    def test_destination_alone_has_tls(self):
+        self.assert_refused(
+            'let this host in', self.endpoint(self.there), None
+        )
+
+    def test_wrong_token(self):
+        endpoint = dataclasses.replace(
+            self.endpoint(self.there), token='b' * 64
+        )
+        self.assert_refused('without an answer', endpoint, self.here)
+
+    def test_missing_certificates(self):
+        endpoint = self.endpoint(self.there)
+        with self.assertRaisesRegex(
+            exception.PreCheckFailed, '/no/such/client-cert.pem: No such file'
+        ):
+            self.connect(endpoint, '/no/such')
+
+    def test_without_tls_it_is_logged(self):
+        with self.assertLogs('sxm_openstack', 'WARNING') as caught:
+            self.connect(self.endpoint(None), None)
+        self.assertEqual(2, len(caught.output))
+        for line in caught.output:
+            self.assertIn('without encryption', line)
+
+    def test_settings_reach_both_sides(self):
+        driver = nbd.NBDDriver(base.Settings(pki=self.here))
+        source = driver.source('/run/x', ['there'])
+        far = driver.server('/run/x', '192.0.2.1', range(1), lambda: ['here'])
+        self.assertEqual((self.here, self.here), (source._pki, far._pki))
+        self.assertEqual(['there'], source._peer)
+        self.assertEqual(['here'], far._peer())
+
+
+class HelpedTest(stubs.StubCase):
+    """A service that is not root, with somebody who does what it may not."""
+
+    def share_directory(self, path):
+        os.makedirs(path, exist_ok=True)
+        self.shared.append(path)
+
+    def admit(self, path):
+        self.assertTrue(stat.S_ISSOCK(os.stat(path).st_mode))
+        self.admitted.append(path)
+
+    def setUp(self):
+        super().setUp()
+        self.shared, self.admitted = [], []
+        driver = nbd.NBDDriver(base.Settings(privileges=self))
+        self.far = driver.server(
+            str(self.runtime), '127.0.0.1', range(1), tuple
+        )
+        self.far._storage_daemon = self.daemon
+        self.addCleanup(self.far.close)
+
+    def test_directory_is_made_by_the_helper(self):
+        self.far.start([self.disk])
+        self.assertEqual([str(self.runtime)], self.shared)
+
+    def test_socket_of_qemu_is_opened_when_it_appears(self):
+        self.far.start([self.disk])
+        self.far.stop_exports()
+        self.assertEqual([], self.admitted)
+        listener = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listener.close)
+        listener.bind(self.far.disks_socket)
+        relays.wait_for(lambda: self.admitted)
+        self.assertEqual([self.far.disks_socket], self.admitted)
+
+    def test_nobody_waits_after_the_end(self):
+        self.far.start([self.disk])
+        self.far.stop_exports()
+        self.far.close()
+
+        def waiting():
+            return [
+                each.name
+                for each in threading.enumerate()
+                if each.name == 'sxm-admit'
+            ]
+
+        relays.wait_for(lambda: not waiting())
+        self.assertEqual([], self.admitted)
+
+
+class SecretTest(stubs.StubCase):
+    """Who reads logs, files or the list of processes learns nothing that
+    opens a door."""
+
+    def setUp(self):
+        super().setUp()
+        authority = pki.Authority(self.root / 'ca')
+        here, there = (
+            str(authority.issue(self.root / f'pki-{name}', [name]))
+            for name in ('here', 'there')
+        )
+        self.far = server.NBDServer(
+            str(self.root / 'far'),
+            '127.0.0.1',
+            range(1),
+            storage_daemon=self.daemon,
+            pki=there,
+            peer=lambda: ['here'],
+        )
+        self.addCleanup(self.far.close)
+        self.transfer = nbd.NBDTransfer(
+            str(self.runtime), pki=here, peer=['there']
+        )
+
+    def begin(self):
+        endpoint = self.far.start([self.disk])
+        channels = [self.disk.base_channel, self.disk.mirror_channel]
+        link = self.transfer.connect(endpoint, channels)
+        self.addCleanup(link.close)
+        with socket.socket(socket.AF_UNIX) as client:
+            # No server: the relays have something to say.
+            client.connect(link.socket('vda.mirror'))
+            client.sendall(b'hello')
+            client.recv(1)
+        link.meter('vda.mirror')
+        return endpoint
+
+    def places(self):
+        """Name and content of all that others may read."""
+        for directory in (self.root / 'far', self.runtime):
+            for program in stubs.process.recorded(directory):
+                for name in ('cmdline', 'environ'):
+                    path = stubs.pathlib.Path(f'/proc/{program.pid}/{name}')
+                    yield str(path), path.read_bytes()
+            for path in directory.iterdir():
+                if path.is_file():
+                    yield str(path), path.read_bytes()
+
+    def test_token_is_nowhere(self):
+        with self.assertLogs(level='DEBUG') as caught:
+            endpoint = self.begin()
+            relay = relay_client.RelayClient(self.runtime, 'connect')
+            answers = [relay.ask('stats'), repr(relay), repr(endpoint)]
+        found = dict(self.places())
+        self.assertGreater(len(found), 12)
+        token = endpoint.token.encode()
+        for name, data in found.items():
+            self.assertNotIn(token, data, name)
+        self.assertNotIn(endpoint.token, '\n'.join(caught.output))
+        self.assertNotIn(endpoint.token, str(answers))
+
+    def test_token_is_in_no_error(self):
+        endpoint = self.begin()
+        relay = relay_client.RelayClient(self.runtime, 'connect')
+        for request in ({'op': 'token'}, {'op': 'export'}, {'op': 'close'}):
+            with self.assertRaises(ValueError) as caught:
+                relay.ask(request['op'], channel='no such')
+            self.assertNotIn(endpoint.token, str(caught.exception))
+        self.far.close()
+        with self.assertRaises(exception.PeerUnreachable) as caught:
+            self.transfer.connect(endpoint, ['vda.mirror'])
+        self.assertNotIn(endpoint.token, str(caught.exception))
+
+    def test_sockets_and_files_are_for_this_user(self):
+        self.addCleanup(os.umask, os.umask(0))
+        self.begin()
+        checked = 0
+        for directory in (self.root / 'far', self.runtime):
+            self.assertEqual(0o700, stat.S_IMODE(directory.stat().st_mode))
+            for path in directory.glob('*.[cns]*'):
+                mode = stat.S_IMODE(path.stat().st_mode)
+                self.assertEqual(0, mode & 0o077, path)
+                checked += 1
+        self.assertGreater(checked, 3)
+
+
 class CopyTest(stubs.StubCase):
     """The service's side of the copier, against scripts in its place."""
 
@@ -295,7 +547,7 @@ class CopyTest(stubs.StubCase):
             helper_python=helper,
         )
         copy = transfer.start_copy(
-            self.disk, '/link', rate_bytes_per_s=5, **options
+            self.disk, '/link', 'far', rate_bytes_per_s=5, **options
         )
         self.addCleanup(copy.close)
         return copy
@@ -323,7 +575,7 @@ class CopyTest(stubs.StubCase):
                     'socket': str(self.runtime / 'vda.source.nbd'),
                     'export': 'vda',
                 },
-                'destination': {'socket': '/link', 'export': 'vda'},
+                'destination': {'socket': '/link', 'export': 'far'},
                 'extent': 'top',
                 'zeros': 'write',
                 'connections': 1,
@@ -370,7 +622,7 @@ class CopyTest(stubs.StubCase):
         copy.set_rate(9)
 
     def test_close_ends_both_programs(self):
-        copy = self.start('exec cat')
+        copy = self.start('exec cat > /dev/null')
         self.assertEqual(['vda.copier', 'vda.source'], self.names())
         for _ in range(2):
             copy.close()
@@ -396,7 +648,7 @@ class CopyTest(stubs.StubCase):
             helper_python='/no/such/python',
         )
         with self.assertRaises(exception.MoveFailed):
-            transfer.start_copy(self.disk, '/link', rate_bytes_per_s=0)
+            transfer.start_copy(self.disk, '/link', 'far', rate_bytes_per_s=0)
         self.assertEqual([], self.names())
 
 
@@ -445,20 +697,20 @@ class DriverTest(unittest.TestCase):
         driver = nbd.NBDDriver(
             base.Settings('/py', watchdog_timeout_s=7.0, copy_connections=3)
         )
-        source = driver.source('/run/x')
+        source = driver.source('/run/x', ['there'])
         self.assertEqual(7.0, source._watchdog_timeout_s)
         self.assertEqual('/py', source._helper_python)
         self.assertEqual(3, source._connections)
-        far = driver.server('/run/x', '192.0.2.1', range(10, 20))
+        far = driver.server('/run/x', '192.0.2.1', range(10, 20), tuple)
         self.assertEqual('/py', far._helper_python)
         self.assertEqual('/run/x/disks.sock', far.disks_socket)
 
     def test_group_of_qemu(self):
         name = grp.getgrgid(os.getgid()).gr_name
         driver = nbd.NBDDriver(base.Settings(qemu_group=name))
-        self.assertEqual(os.getgid(), driver.source('/run/x')._group_id)
+        self.assertEqual(os.getgid(), driver.source('/run/x', ())._group_id)
 
     def test_group_that_does_not_exist(self):
         driver = nbd.NBDDriver(base.Settings(qemu_group='no such group'))
         with self.assertRaises(exception.PreCheckFailed):
-            driver.source('/run/x')
+            driver.source('/run/x', ())
