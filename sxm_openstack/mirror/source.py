@@ -143,11 +143,13 @@ class SourceMove:
         self._runner.revert()
         self.move.progress.mark('reverted')
 
-    def complete(self) -> None:
+    def complete(self, *, keep_record: bool = False) -> None:
         """The guest runs on the destination: nothing is undone any more.
 
         Call it before the source's files are deleted.
 
+        :param keep_record: the journal goes on to say that the server has
+            gone, until its caller has said so elsewhere.
         :raises OSError: the journal could not be written; nothing else is
             left to do.
         """
@@ -157,5 +159,6 @@ class SourceMove:
             if self.move.link is not None:
                 self.move.link.close()
                 self.move.link = None
-            self._journal.forget(self.move.server)
+            if not keep_record:
+                self._journal.forget(self.move.server)
             self.move.progress.mark('arrived')

@@ -55,7 +55,18 @@ class Arrivals:
         self._sides: dict[str, destination.DestinationMove] = {}
 
     def expect(self, server: str, peer: str) -> None:
-        """Nova has prepared this host for a server that comes from a peer."""
+        """Nova has prepared this host for a server that comes from a peer.
+
+        So Nova knows that it was not here: that it once went from here needs
+        to be remembered no longer.
+        """
+        record = self._journal.read(server)
+        if (
+            record is not None
+            and record.role is engine_journal.Role.SOURCE
+            and record.committed
+        ):
+            self._journal.forget(server)
         with self._lock:
             self._expected[server] = peer
 

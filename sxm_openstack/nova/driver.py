@@ -37,6 +37,7 @@ from sxm_openstack.engine import ports
 from sxm_openstack.nova import checks as sxm_checks
 from sxm_openstack.nova import ends as sxm_ends
 from sxm_openstack.nova import events
+from sxm_openstack.nova import finishing
 from sxm_openstack.nova import guest as sxm_guest
 from sxm_openstack.nova import host as sxm_host
 from sxm_openstack.nova import options
@@ -70,6 +71,9 @@ class SXMLibvirtDriver(receiving.ReceivingDriver):
     def init_host(self, host: str) -> None:
         super().init_host(host)
         self._moves.recover()
+        for server, dest in self._moves.gone().items():
+            if finishing.finish(self._manager, server, dest):
+                self._moves.forget(server)
 
     # -- before the move --------------------------------------------------
 
@@ -289,6 +293,10 @@ class SXMLibvirtDriver(receiving.ReceivingDriver):
         )
 
     def live_migration_abort(self, instance: Any) -> None:
+        if instance.uuid in self._moves.gone():
+            # nova-compute has just started, could not say that the server
+            # runs elsewhere, and says so when it starts the next time.
+            return
         cut_short = self._moves.take_cut_short(instance.uuid)
         if cut_short is not None:
             # nova-compute has just started, and found the server migrating.

@@ -15,6 +15,7 @@
 from collections.abc import Callable
 from collections.abc import Sequence
 import contextlib
+import dataclasses
 import threading
 
 import nova.conf
@@ -59,11 +60,13 @@ class MoveHost:
         self, libvirt: libvirt_host.Host, ask_peer: sxm_settler.AskPeer
     ) -> None:
         self._libvirt = libvirt
+        self._ask_peer = ask_peer
         self._lock = threading.Lock()
         self._one_ended = threading.Condition(self._lock)
         self._sessions: dict[str, sxm_session.Session] = {}
         self._held: dict[str, contextlib.ExitStack] = {}
         self._cut_short: dict[str, str] = {}
+        self._gone: dict[str, str] = {}
         self._journal = engine_journal.Journal(CONF.sxm.state_dir)
         self._settler = sxm_settler.Settler(
             self._journal,
@@ -156,6 +159,7 @@ class MoveHost:
             held.enter_context(self._journal.hold(server))
             self._held[server] = held
             self._cut_short.pop(server, None)
+            self._gone.pop(server, None)
             self._sessions[server] = session
         return session
 
@@ -171,7 +175,11 @@ class MoveHost:
             self._held.pop(server).close()
             self._one_ended.notify_all()
         record = self._journal.read(server)
-        if record is not None and not record.committed:
+        if record is None:
+            return
+        if record.committed:
+            self._journal.forget(server)
+        else:
             self._settler.begin(server)
 
     def call_off(self, server: str, reason: str, timeout_s: float) -> bool:
@@ -214,6 +222,8 @@ class MoveHost:
         """The server's disks are gone from this host: so are our traces."""
         if self.session(server) is not None:
             return
+        with self._lock:
+            self._gone.pop(server, None)
         record = self._journal.read(server)
         if record is not None:
             self._journal.forget(server)
@@ -223,6 +233,12 @@ class MoveHost:
         """Name of the host to which a move was cut short by our last end."""
         with self._lock:
             return self._cut_short.pop(server, None)
+
+    def gone(self) -> dict[str, str]:
+        """Where the servers run now that our last end kept from saying that
+        they have gone, by UUID."""
+        with self._lock:
+            return dict(self._gone)
 
     def recover(self) -> None:
         """Settle what a nova-compute that was killed has left.
@@ -256,6 +272,12 @@ class MoveHost:
                 LOG.info('Server %s may still arrive', server)
                 self.arrivals.restore(record)
                 return None
+        elif not runs_here and self._has_gone(record):
+            LOG.warning('Server %s runs on %s', server, record.peer)
+            with self._lock:
+                self._gone[server] = record.peer
+            options.transfer().cleanup(record.runtime)
+            return None
         elif not record.committed:
             LOG.warning('The move of server %s was cut short', server)
             with self._lock:
@@ -266,6 +288,20 @@ class MoveHost:
             server, 'the start of nova-compute', CONF.sxm.handover_timeout
         )
         return None
+
+    def _has_gone(self, record: engine_journal.Record) -> bool:
+        """Whether a guest that is not on here has arrived at the other host;
+        from now on the journal says so."""
+        if record.committed:
+            return True
+        try:
+            if self._ask_peer(record) not in sxm_settler.GUEST:
+                return False
+        except exception.SXMError as error:
+            LOG.warning('%s does not say what it has: %s', record.peer, error)
+            return False
+        self._journal.write(dataclasses.replace(record, committed=True))
+        return True
 
     def _make_arrival(
         self, server: str, peer: str

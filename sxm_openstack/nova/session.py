@@ -231,10 +231,13 @@ class Session:
             self._move.rollback()
 
     def complete(self) -> None:
-        """The guest has gone: let go of everything here."""
+        """The guest has gone: let go of everything here.
+
+        The journal says so until Nova's database does.
+        """
         if not self._ended.is_set():
             self._end()
-            self._move.complete()
+            self._move.complete(keep_record=True)
 
     @property
     def _control(self) -> engine_control.Control:

@@ -84,6 +84,29 @@ class TestCuts(stops.StopCase):
             self.assert_at(server, self.there)
             self.assert_verified(server)
 
+    def test_nova_compute_is_killed_after_the_switch(self) -> None:
+        """There is only the way forward, and the next start goes it."""
+        server = self.server
+        self.begin('40mbps', 'sxm_memory')
+        compute = self.cloud.compute(self.source)
+        since = len(compute.log)
+        self.link('off')
+        self.cloud.wait(
+            'the switch',
+            lambda: 'sxm phase arrived' in compute.log[since:],
+            120,
+        )
+        compute.kill()
+        self.assertEqual(self.source, server.host)
+        compute.start()
+        self.assertEqual('completed', server.wait_end()['status'])
+        self.assert_at(server, self.there)
+        self.assert_verified(server)
+        with self.subTest('and it comes back'):
+            server.migrate(self.source)
+            self.assertEqual('completed', server.wait_end()['status'])
+            self.assert_at(server, self.source)
+
     def test_nova_compute_is_restarted_on_the_destination(self) -> None:
         """What serves the disks outlives it."""
         self.begin('20mbps', 'sxm_disk_vdb')

@@ -45,6 +45,16 @@ class TestArrivals(unittest.TestCase):
         side = self.arrivals.side(SERVER, 'there')
         self.assertIs(side, self.arrivals.side(SERVER, 'there'))
 
+    def test_one_that_once_went_from_here(self):
+        """The journal goes on to say what is not known to have gone."""
+        for committed in (False, True):
+            self.journal.write(
+                fakes.record(engine_journal.Role.SOURCE, committed=committed)
+            )
+            self.arrivals.expect(SERVER, 'there')
+            left = self.journal.read(SERVER)
+            self.assertEqual(committed, left is None)
+
     def test_the_state_may_always_be_asked(self):
         self.make.side_effect = None
         self.make.return_value.state.return_value = 'absent'

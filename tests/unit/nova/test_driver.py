@@ -16,6 +16,7 @@ import types
 import unittest
 from unittest import mock
 
+import ddt
 from nova import exception as nova_exception
 from nova import objects
 import nova.conf
@@ -52,6 +53,7 @@ class DriverTestCase(unittest.TestCase):
         self.driver._moves = mock.Mock()
         self.driver._moves.session.return_value = None
         self.driver._moves.take_cut_short.return_value = None
+        self.driver._moves.gone.return_value = {}
         self.driver._moves.facts.return_value = test_pair.THERE
         self.driver._reporters = {}
         self.driver._manager = mock.Mock()
@@ -251,7 +253,7 @@ class TestSource(DriverTestCase):
     def test_it_goes(self):
         self.migrate()
         self.move.run.assert_called_once_with()
-        self.move.complete.assert_called_once_with()
+        self.move.complete.assert_called_once_with(keep_record=True)
         self.nova.post.assert_called_once_with(*self.what(True))
         self.nova.recover.assert_not_called()
         self.driver._moves.end.assert_called_once_with(fakes.SERVER)
@@ -366,6 +368,7 @@ class TestSource(DriverTestCase):
         self.nova.recover.assert_not_called()
 
 
+@ddt.ddt
 class TestRequests(DriverTestCase):
     def setUp(self):
         super().setUp()
@@ -378,6 +381,26 @@ class TestRequests(DriverTestCase):
         self.begin()
         self.driver.live_migration_abort(self.instance)
         self.session.abort.assert_called_once()
+
+    def test_abort_after_a_restart_when_it_has_gone(self):
+        """There is no way back any more."""
+        self.driver._moves.gone.return_value = {fakes.SERVER: 'there'}
+        novas = self.patch(NovaDriver, 'live_migration_abort')
+        self.driver.live_migration_abort(self.instance)
+        self.driver._moves.take_cut_short.assert_not_called()
+        novas.assert_not_called()
+
+    @ddt.data((True, 1), (False, 0))
+    @ddt.unpack
+    def test_what_has_gone_is_ended_at_the_start(self, ended, times):
+        self.patch(NovaDriver, 'init_host')
+        self.driver._moves.gone.return_value = {fakes.SERVER: 'there'}
+        finish = self.patch(sxm_driver.finishing, 'finish', return_value=ended)
+        self.driver.init_host('here')
+        finish.assert_called_once_with(
+            self.driver._manager, fakes.SERVER, 'there'
+        )
+        self.assertEqual(times, self.driver._moves.forget.call_count)
 
     def test_abort_of_novas_own(self):
         novas = self.patch(NovaDriver, 'live_migration_abort', autospec=True)

@@ -15,6 +15,7 @@ import threading
 import unittest
 from unittest import mock
 
+import ddt
 import nova.conf
 
 from sxm_openstack import exception
@@ -40,7 +41,8 @@ class HostTestCase(unittest.TestCase):
         CONF.set_override('state_dir', directory.name, 'sxm')
         self.addCleanup(CONF.clear_override, 'state_dir', 'sxm')
         self.journal = engine_journal.Journal(directory.name)
-        self.host = sxm_host.MoveHost(mock.Mock(), mock.Mock())
+        self.ask_peer = mock.Mock(return_value=State.ABSENT)
+        self.host = sxm_host.MoveHost(mock.Mock(), self.ask_peer)
         self.domain = fakes.FakeDomain()
         self.host.domain = lambda server: self.domain
         self.settler = self.host._settler = mock.Mock()
@@ -48,6 +50,7 @@ class HostTestCase(unittest.TestCase):
         self.arrivals = self.host.arrivals = mock.Mock()
 
 
+@ddt.ddt
 class TestRecover(HostTestCase):
     """Trap 1: before Nova looks at its servers."""
 
@@ -75,10 +78,33 @@ class TestRecover(HostTestCase):
             SERVER, mock.ANY, CONF.sxm.handover_timeout
         )
 
-    def test_a_source_whose_guest_has_gone(self):
+    @ddt.data((True, State.ABSENT), (False, State.RUNNING))
+    @ddt.unpack
+    def test_a_source_whose_guest_has_gone(self, committed, there):
+        """Nothing is folded; Nova is told later."""
         self.domain.now = State.ABSENT
-        self.recover(Role.SOURCE, committed=True)
+        self.ask_peer.return_value = there
+        with mock.patch.object(sxm_host.options, 'transfer') as transfer:
+            self.recover(Role.SOURCE, committed=committed)
+        transfer.return_value.cleanup.assert_called_once_with('/nowhere/run')
+        self.assertEqual({SERVER: 'there'}, self.host.gone())
         self.assertIsNone(self.host.take_cut_short(SERVER))
+        self.settler.settle.assert_not_called()
+        self.assertTrue(self.journal.read(SERVER).committed)
+
+    @ddt.data(
+        {'return_value': State.INCOMING},
+        {'return_value': State.SHUTOFF},
+        {'side_effect': exception.PeerUnreachable('silent')},
+    )
+    def test_a_source_whose_guest_may_have_gone(self, answer):
+        """It is off here: whether it may be started is asked again then."""
+        self.domain.now = State.ABSENT
+        self.ask_peer.configure_mock(**answer)
+        self.recover(Role.SOURCE)
+        self.assertEqual({}, self.host.gone())
+        self.settler.settle.assert_called_once()
+        self.assertFalse(self.journal.read(SERVER).committed)
 
     def test_a_destination_whose_guest_is_coming_in(self):
         """Nothing is deleted under it."""
@@ -158,6 +184,7 @@ class TestSessions(HostTestCase):
         self.journal.write(fakes.record(Role.SOURCE, committed=True))
         self.host.end(SERVER)
         self.settler.begin.assert_not_called()
+        self.assertIsNone(self.journal.read(SERVER))
 
     def test_forget(self):
         self.journal.write(fakes.record(Role.DESTINATION))

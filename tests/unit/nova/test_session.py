@@ -114,7 +114,7 @@ class TestEnd(SessionTestCase):
         self.session.run_storage()
         self.session.complete()
         self.session.rollback()
-        self.move.complete.assert_called_once_with()
+        self.move.complete.assert_called_once_with(keep_record=True)
         self.move.rollback.assert_not_called()
 
     def test_a_storage_stage_that_failed_is_undone_already(self):

@@ -210,6 +210,8 @@ class TestBackground(SettlerTestCase):
     def test_there_is_one_for_each_server(self):
         worker = self.settler.begin(SERVER)
         self.assertIs(worker, self.settler.begin(SERVER))
+        self.may_end.set()
+        worker.join(60)
 
     def test_it_is_tried_until_it_succeeds(self):
         self.fold.side_effect = [exception.NeedsOperator('busy'), None]
