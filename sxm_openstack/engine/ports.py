@@ -132,6 +132,9 @@ class Domain(Protocol):
         Does nothing when the disk already runs on ``base``.
         """
 
+    def define_source(self, target: str, path: str, image_format: str) -> None:
+        """See that the next start of a domain that is off uses this file."""
+
     def paused(self) -> contextlib.AbstractContextManager[None]:
         """Guest stopped inside; a guest that was paused stays paused."""
 

@@ -45,7 +45,7 @@ def run(
     deadline = time.monotonic() + timeout_s
     current = _disk(domain, target)
     if current.mirror is None and current.source == base:
-        _settle_persistent(domain, target, base, current.format)
+        settle_persistent(domain, target, base, current.format)
         return
     with blockjob.JobWatch(domain, target) as watch:
         if current.mirror is None:
@@ -58,7 +58,7 @@ def run(
             dismiss(domain, target)
             watch.wait_until(lambda: is_idle(domain, target), _ABORT_TIMEOUT_S)
             raise
-    _settle_persistent(domain, target, base, _disk(domain, target).format)
+    settle_persistent(domain, target, base, _disk(domain, target).format)
 
 
 def dismiss(domain: Any, target: str) -> None:
@@ -186,7 +186,7 @@ def _pivoted(domain: Any, target: str) -> bool:
     return True
 
 
-def _settle_persistent(
+def settle_persistent(
     domain: Any, target: str, base: str, driver_format: str
 ) -> None:
     """See that the next start of a persistent domain uses the base too.

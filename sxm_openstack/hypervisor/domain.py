@@ -312,6 +312,15 @@ class LibvirtDomain:
                 raise self._no_disk(target) from error
         self._forget(target)
 
+    def define_source(self, target: str, path: str, image_format: str) -> None:
+        with self._translated(f'define {path}', exception.MoveFailed, target):
+            try:
+                commit.settle_persistent(
+                    self.lookup(), target, path, image_format
+                )
+            except KeyError as error:
+                raise self._no_disk(target) from error
+
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         self.last_pause_s = 0.0

@@ -195,6 +195,9 @@ def _fold_offline(
         if files.exists(path):
             LOG.info('Folding %s with the guest off', path)
             files.fold(path)
+    if state is ports.DomainState.SHUTOFF:
+        # A snapshot is in its definition, too.
+        domain.define_source(disk.target, disk.path, disk.format)
 
 
 def _with_data(disk: engine_disk.Disk, files: ports.Overlays) -> list[str]:

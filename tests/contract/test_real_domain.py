@@ -100,6 +100,16 @@ class TestNextStart(RealCase):
         self.domain.commit('vda', self.rig.base('vda'), contract.WAIT_S)
         self.assertEqual(self.bases(), self.inactive_sources())
 
+    def test_define_source_of_a_domain_that_is_off(self) -> None:
+        overlays = {t: self.rig.overlay(t) for t in ('vda', 'vdb')}
+        self.domain.snapshot(overlays)
+        self.domain.lookup().destroy()
+        for target, base in self.bases().items():
+            text = self.domain.lookup().XMLDesc(0)
+            image_format = xml.disk(text, target).format
+            self.domain.define_source(target, base, image_format)
+        self.assertEqual(self.bases(), self.inactive_sources())
+
     def test_state_shutoff(self) -> None:
         self.domain.lookup().destroy()
         self.assertIs(ports.DomainState.SHUTOFF, self.domain.state())

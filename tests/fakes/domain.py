@@ -367,6 +367,12 @@ class FakeDomain:
         self.calls.append(f'commit {target}')
         self._tops[target] = base
 
+    def define_source(self, target: str, path: str, image_format: str) -> None:
+        self._check(target)
+        if self.domain_state is ports.DomainState.SHUTOFF:
+            self.calls.append(f'define_source {target}')
+            self._tops[target] = path
+
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         self.last_pause_s = 0.0

@@ -244,6 +244,9 @@ def connect(ctl: host_mod.Host, compute: host_mod.Host) -> None:
 ip link set lo up
 ip link add {paths.BRIDGE} type bridge
 ip link set eth0 master {paths.BRIDGE} up
+# Said, not left to the kernel: a bridge takes the lowest address of its
+# ports, and a guest's tap has the same one on both hosts while it moves.
+ip link set {paths.BRIDGE} address "$(cat /sys/class/net/eth0/address)"
 ip addr add {compute.address}/24 dev {paths.BRIDGE}
 ip link set {paths.BRIDGE} up
 ip addr add {compute.migration_address}/24 dev {paths.MIGRATION_LINK}

@@ -151,6 +151,10 @@ class TestGuestOff(SettleTestCase):
         self.guest.power_off(state)
         self.settle()
         self.assert_flat(VDA, b1=20)
+        self.assertEqual(
+            state is STATE.SHUTOFF,
+            'define_source vda' in self.guest.calls,
+        )
 
     def test_overlay_made_and_never_used(self):
         self.storage.create_overlay(VDA.overlay_path, VDA.path, 'qcow2', 1)

@@ -81,6 +81,7 @@ class FakeDomain(FakeJob):
         super().__init__(**job)
         self.now = state
         self.waited = []
+        self.defined = {}
         self.last_pause_s = 0.05
         self.busy = threading.Event()
         self.busy.set()
@@ -92,6 +93,9 @@ class FakeDomain(FakeJob):
 
     def wait_no_job(self, target, timeout_s):
         self.waited.append(target)
+
+    def define_source(self, target, path, image_format):
+        self.defined[target] = path
 
 
 def disk(target='vda', **values):

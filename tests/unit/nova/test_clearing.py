@@ -97,6 +97,7 @@ class TestClear(unittest.TestCase):
         self.clear(self.top)
         self.assertEqual(['disk'], self.names())
         self.assertTrue(images.holds(self.base, 'raw', 1, 7))
+        self.assertEqual({'vda': str(self.base)}, self.domain.defined)
 
     def test_a_guest_that_runs_on_its_overlay(self):
         self.domain.now = State.RUNNING
