@@ -58,8 +58,22 @@ def facts(
     """
     found = platform.read(connect, CONF.host)
     address, ports = options.migration_address(), options.port_range()
+    noticed = (
+        *found.checks(),
+        *options.transfer().checks(CONF.sxm.runtime_dir, address, ports),
+        transfer_checks.writable(
+            'state-dir', CONF.sxm.state_dir, 'Check [sxm] state_dir.'
+        ),
+        transfer_checks.writable(
+            'instances-path',
+            CONF.instances_path,
+            'Check [DEFAULT] instances_path.',
+        ),
+        *(_traces(journal, server) if server else ()),
+    )
     return Facts(
         host=CONF.host,
+        # The last thing, as looking at the rest takes its time.
         time_s=time.time(),
         libvirt_version=found.libvirt_version,
         qemu_version=found.qemu_version,
@@ -73,19 +87,7 @@ def facts(
         transfer_driver=CONF.sxm.transfer_driver,
         address=address,
         port=ports[0],
-        checks=(
-            *found.checks(),
-            *options.transfer().checks(CONF.sxm.runtime_dir, address, ports),
-            transfer_checks.writable(
-                'state-dir', CONF.sxm.state_dir, 'Check [sxm] state_dir.'
-            ),
-            transfer_checks.writable(
-                'instances-path',
-                CONF.instances_path,
-                'Check [DEFAULT] instances_path.',
-            ),
-            *(_traces(journal, server) if server else ()),
-        ),
+        checks=noticed,
     )
 
 

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import contextlib
 import dataclasses
 import threading
+import time
 
 import nova.conf
 from nova.virt.libvirt import host as libvirt_host
@@ -107,9 +108,12 @@ class MoveHost:
         :param trouble: what was found to be wrong already.
         :raises PreCheckFailed: something failed; nothing was changed.
         """
+        # As near as can be to when the destination said what time it is.
+        asked_at_s = time.time()
+        here = dataclasses.replace(self.facts(), time_s=asked_at_s)
         found = (
             *trouble,
-            *checks.of_pair(self.facts(), there),
+            *checks.of_pair(here, there),
             *checks.of_server(there, disks, self.domain(server).live_xml()),
         )
         checks.log(server, found)

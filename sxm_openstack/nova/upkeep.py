@@ -240,7 +240,8 @@ class Upkeep:
                 f'The server has moved to {record.peer}, but it is {here} '
                 f'here and Nova has it on {owner or "no host"}.',
                 host=self._host,
-                remedy='Find out on which host the guest runs.',
+                remedy='Start nova-compute here: it looks at both hosts, and '
+                'tells Nova if the guest has gone.',
             )
         self._clearer.drop(record)
         self._journal.forget(case.server)

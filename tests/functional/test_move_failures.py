@@ -227,6 +227,29 @@ class SpaceTest(FailureCase):
         self.assertEqual('vda', error['kwargs']['disk'])
 
 
+class VerifyTest(FailureCase):
+    """What the destination has is not what was sent to it."""
+
+    def test_a_write_that_arrived_wrong(self) -> None:
+        self.write()
+        call = 'destination.written'
+        move = self.guest.start_move(
+            settings={'verify': 'full'},
+            faults=[{'call': call, 'action': 'hold'}],
+        )
+        move.wait_held(call)
+        offset = 40 << 20
+        overlay = f'{self.plan.file("vda")}.sxm-overlay'
+        self.host(move.destination).run(
+            ['qemu-io', '-f', 'qcow2', '-c', f'write {offset} 512', overlay]
+        )
+        move.release()
+        error = self.assert_failed(move, 'VerifyFailed')
+        self.assertEqual('vda', error['kwargs']['disk'])
+        self.assertEqual('verify-hand-over', error['kwargs']['step'])
+        self.assertIn(f'offset {offset} (handed-over)', error['message'])
+
+
 class AbortTest(FailureCase):
     """The operator ends the move, in every stage."""
 

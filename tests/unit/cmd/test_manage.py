@@ -17,6 +17,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 from unittest import mock
 
@@ -150,10 +151,11 @@ class TestDoctor(unittest.TestCase):
         return code, out.getvalue()
 
     def test_all_is_well(self):
+        self.found = [checks.passed('qemu', 'It is new.')]
         code, text = self.run_it()
         self.assertEqual(manage.OK, code)
-        self.assertEqual('ok       clock: It is right.\n', text)
-        self.host.doctor.assert_called_once_with(test_pair.HERE, None)
+        self.assertEqual('ok       qemu: It is new.\n', text)
+        self.assertIsNone(self.host.doctor.call_args.args[1])
 
     def test_warnings_are_no_failures(self):
         self.found.append(checks.warned('cpu', 'It is older.', 'Look.'))
@@ -167,12 +169,21 @@ class TestDoctor(unittest.TestCase):
 
     def test_one_host_reads_what_the_other_says(self):
         _, text = self.run_it('--format', 'json')
-        self.assertEqual(
-            [check.to_dict() for check in self.found],
-            json.loads(text)['checks'],
-        )
-        self.run_it('--with', '-', given=text)
-        self.host.doctor.assert_called_with(test_pair.HERE, test_pair.HERE)
+        self.assertEqual([], json.loads(text)['checks'])
+        _, text = self.run_it('--with', '-', given=text)
+        self.assertIn('clock', text)
+        for call in self.host.doctor.call_args.args:
+            self.assertEqual('alpha', call.host)
+            self.assertAlmostEqual(time.time(), call.time_s, delta=60.0)
+
+    def test_a_file_tells_nothing_of_a_clock(self):
+        self.found.append(checks.passed('cpu', 'It is the same.'))
+        with tempfile.NamedTemporaryFile('w+') as file:
+            json.dump({'facts': test_pair.THERE.to_dict()}, file)
+            file.flush()
+            _, text = self.run_it('--with', file.name)
+        self.assertNotIn('clock', text)
+        self.assertIn('cpu', text)
 
     def test_something_else(self):
         for given in ('', '{}', '[]', '{"facts": {"host": "x"}}'):
