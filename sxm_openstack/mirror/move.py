@@ -174,7 +174,9 @@ class Move:
     def _take_settings(self) -> None:
         if self.reread is None:
             return
-        now = self.reread()
+        now = dataclasses.replace(
+            self.reread(), verify_seed=self.settings.verify_seed
+        )
         if now != self.settings:
             LOG.info('Settings of the move were changed: %s', now)
             self.settings = now

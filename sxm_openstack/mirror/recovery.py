@@ -60,10 +60,11 @@ class LinkRecovery:
             return False
         phases = {disk.target: disk.phase for disk in move.progress.disks()}
         self._let_go(error)
-        while move.link is None:
+        while True:
             self._connect()
             try:
                 self._mirror(phases)
+                break
             except exception.LinkStalled as again:
                 self._let_go(again)
         move.progress.mark('link-back')
@@ -92,8 +93,9 @@ class LinkRecovery:
             self._keep_count(disk)
         self._lost = [*move.mirrored, *self._lost]
         move.mirrored.clear()
+        # It stays the move's link: what still runs next to it keeps it from
+        # being removed, and the undoing closes it once more.
         move.open_link.close()
-        move.link = None
 
     def _keep_count(self, disk: engine_disk.Disk) -> None:
         move = self._move

@@ -181,10 +181,12 @@ runtime_dir = {guests.RUNTIME_DIR}
         self.assert_definition(there)
         self.verify()
 
-        # The source's overlays hold data, and no record tells of them: who
-        # is to know that they are old?
+        # The record says that the guest has gone.  Before its old disks are
+        # dropped Nova has to say so too, and there is none here.
+        self.assertEqual('moved away', self.left(source)[0])
         (said,) = self.manage(source, 'cleanup', code=LEFT)['results']
-        self.assertIn('may hold what a guest wrote last', said['error'])
+        self.assertIn('Nova cannot be asked', said['error'])
+        self.world.agent(source).call('forget', server=self.plan.uuid)
         self.host(source).shell(f'rm -rf {self.plan.path}')
         self.assert_nothing_left(source)
 

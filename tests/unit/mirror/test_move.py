@@ -434,6 +434,18 @@ class TestControl(MoveTestCase):
         self.assertGreater(first, 1 << 16)
         self.assertEqual(1 << 16, last)
 
+    def test_a_seed_is_no_change(self):
+        """It is drawn anew each time that the options are read."""
+        made = self.make(settings=mirror_move.Settings(verify_seed='first'))
+        seeds = iter(range(1000))
+        made.source.move.reread = lambda: mirror_move.Settings(
+            verify_seed=str(next(seeds))
+        )
+        with self.assertNoLogs(mirror_move.LOG, 'INFO'):
+            made.source.run()
+        self.assertEqual('first', made.source.move.settings.verify_seed)
+        self.assertGreater(next(seeds), 0)
+
     def test_storage_timeout(self):
         made = self.make(settings=mirror_move.Settings(storage_timeout_s=0.5))
         made.transfer.blocks_at_once = 0

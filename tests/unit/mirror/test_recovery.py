@@ -143,6 +143,9 @@ class TestLinkRecovery(faults.FaultsTestCase):
         self.assertIn('did not come back within 60 s', str(failure))
         self.assertGreaterEqual(made.clock.now() - before_s, 60)
         made.assert_on_source(self)
+        # Once more when nothing else uses its directory.
+        calls = made.wires.calls[::-1]
+        self.assertLess(calls.index('link.close'), calls.index('copy.close'))
 
     def test_not_waited_for(self):
         made = self.make()
