@@ -12,6 +12,7 @@
 
 """Both sides of a transfer on this machine, with QEMU's real tools."""
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -23,10 +24,12 @@ import tempfile
 import time
 import unittest
 
+from sxm_openstack import exception
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.engine import ports
 from sxm_openstack.transfer import nbd
 from sxm_openstack.transfer import process
+from sxm_openstack.transfer import relay_client
 from sxm_openstack.transfer import server
 
 from tests.lab import pki
@@ -209,8 +212,26 @@ class StackCase(unittest.TestCase):
         return sent
 
     def finish(self, copy):
-        wait_for(lambda: copy.progress().finished)
+        try:
+            wait_for(lambda: copy.progress().finished)
+        except exception.SXMError as error:
+            error.add_note(self.said())
+            raise
         return copy.progress()
+
+    def said(self):
+        """What every program of both sides has written, and which run."""
+        lines = []
+        for side in ('rs', 'rd'):
+            for program in process.recorded(self.root / side):
+                state = 'runs' if program.alive() else 'has ended'
+                lines.append(f'{side}/{program.name} {state}')
+                lines.append(program.log_tail())
+            for mode in ('connect', 'listen'):
+                client = relay_client.RelayClient(self.root / side, mode)
+                with contextlib.suppress(OSError):
+                    lines.append(f'{side}: {client.ask("stats")}')
+        return '\n'.join(lines)
 
     def assert_same(self, ours, theirs):
         self.assertEqual(
