@@ -33,16 +33,19 @@ class TestVolumeNotInUse(base.CloudTestCase):
             )  # fmt: skip
         return volume
 
+    def wait_one_file(self, volume: volumes.Volume, tier: str) -> None:
+        self.cloud.wait(
+            'the old file to be deleted',
+            lambda: list(volume.files()) == [tier],
+        )
+
     def test_thick_to_thin_and_back(self) -> None:
         volume = self.make('nfsb')
         digest = volume.digest()
         for tier in ('nfsa', 'nfsb'):
             volume.retype(tier)
             volume.wait_retyped(tier)
-            self.cloud.wait(
-                'the old file to be deleted',
-                lambda tier=tier: list(volume.files()) == [tier],
-            )
+            self.wait_one_file(volume, tier)
             self.assertEqual(digest, volume.digest())
             if tier == 'nfsa':
                 self.assertLess(volume.allocated_bytes(), 64 * MIB)
@@ -68,6 +71,7 @@ class TestVolumeNotInUse(base.CloudTestCase):
         )
         volumes.restart_cinder(self.cloud)
         volume.wait_retyped('nfsb')
+        self.wait_one_file(volume, 'nfsb')
         self.assertEqual(digest, volume.digest())
         log = (volume.ctl.log_dir / f'{volumes.NAME}.log').read_text()
         self.assertIn(f'The copy of volume {volume.uuid} goes on at', log)
