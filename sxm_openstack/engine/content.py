@@ -12,6 +12,7 @@
 
 """Which parts of a disk's content are compared on both hosts."""
 
+from collections.abc import Sequence
 import enum
 import random
 
@@ -76,6 +77,17 @@ def sample(
     middle = range(1, count - 1)
     drawn = dice.sample(middle, min(wanted, len(middle)))
     return (0, *sorted(drawn), count - 1)
+
+
+def first_different(ours: Sequence[str], theirs: Sequence[str]) -> int | None:
+    """Position of the first digest that differs.
+
+    :raises ValueError: there are not as many of both.
+    """
+    for position, pair in enumerate(zip(ours, theirs, strict=True)):
+        if pair[0] != pair[1]:
+            return position
+    return None
 
 
 def finer(chunk: int) -> tuple[int, int]:

@@ -31,6 +31,7 @@ from typing import Any
 
 from sxm_openstack import exception
 from sxm_openstack.engine import disk as engine_disk
+from sxm_openstack.engine import files
 
 SCHEMA = 1
 
@@ -157,7 +158,7 @@ class Journal:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.rename(path)
-        _sync_directory(self._directory)
+        files.sync_directory(self._directory)
 
     def forget(self, server: str) -> None:
         """Nothing of the move is left on this host.  Idempotent."""
@@ -165,7 +166,7 @@ class Journal:
             self._path(server).unlink()
         except FileNotFoundError:
             return
-        _sync_directory(self._directory)
+        files.sync_directory(self._directory)
 
     def servers(self) -> Iterator[str]:
         """UUIDs of the servers with a record, in order."""
@@ -236,7 +237,7 @@ class Journal:
         ]
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         for directory in missing:
-            _sync_directory(directory.parent)
+            files.sync_directory(directory.parent)
 
     def _damaged(
         self, server: str, error: Exception
@@ -263,11 +264,3 @@ def _is_named(descriptor: int, path: pathlib.Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _sync_directory(directory: pathlib.Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

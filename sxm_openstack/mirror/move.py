@@ -38,7 +38,6 @@ class Settings:
     :param verify: how much of each disk is compared.  Read-only disks always
         are as a whole.
     :param verify_percent: of the chunks of a base, for a sample.
-    :param verify_seed: decides which chunks are in the sample.
     :param storage_timeout_s: bound of the storage stage; 0 is no bound.
     :param link_timeout_s: how long a lost link is waited for; 0 is not.
     :param job_timeout_s: bound for a block job to start, end or commit.
@@ -47,7 +46,6 @@ class Settings:
     limits: engine_governor.Limits = engine_governor.Limits()
     verify: content.Verify = content.Verify.NONE
     verify_percent: int = 5
-    verify_seed: str = ''
     storage_timeout_s: float = 0.0
     link_timeout_s: float = 0.0
     job_timeout_s: float = 60.0
@@ -65,6 +63,7 @@ class Move:
     :param reread: gives the settings as they are by now; an operator may
         change them while the move is under way.
     :param link: set while the move is connected to its destination.
+    :param verify_seed: decides which chunks are in a sample.
     :ivar endpoint: where the destination listens, or last did.
     :ivar mirrored: disks whose mirror must be READY.
     :ivar governor: one for all copies: what it learnt of the link counts
@@ -86,6 +85,7 @@ class Move:
     progress: engine_progress.Progress
     settings: Settings = dataclasses.field(default_factory=Settings)
     reread: Callable[[], Settings] | None = None
+    verify_seed: str = ''
     link: ports.Link | None = None
     mirrored: list[engine_disk.Disk] = dataclasses.field(default_factory=list)
     governor: engine_governor.Governor = dataclasses.field(init=False)
@@ -174,9 +174,7 @@ class Move:
     def _take_settings(self) -> None:
         if self.reread is None:
             return
-        now = dataclasses.replace(
-            self.reread(), verify_seed=self.settings.verify_seed
-        )
+        now = self.reread()
         if now != self.settings:
             LOG.info('Settings of the move were changed: %s', now)
             self.settings = now

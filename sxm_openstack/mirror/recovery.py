@@ -147,6 +147,19 @@ class LinkRecovery:
                 move.progress.phase(disk.target, phases[disk.target])
 
 
+def begin_mirror(
+    move: mirror_move.Move, disk: engine_disk.Disk, rate_bytes_per_s: int = 0
+) -> None:
+    """Start the mirror of an overlay; see :meth:`.Domain.start_mirror`."""
+    move.domain.start_mirror(
+        disk.target,
+        move.open_link.socket(disk.mirror_channel),
+        move.open_link.export(disk.mirror_channel),
+        rate_bytes_per_s=rate_bytes_per_s,
+    )
+    move.progress.phase(disk.target, engine_disk.DiskPhase.MIRRORING)
+
+
 def mirror_again(move: mirror_move.Move, disk: engine_disk.Disk) -> None:
     """Mirror an overlay that holds data already.
 
@@ -157,13 +170,7 @@ def mirror_again(move: mirror_move.Move, disk: engine_disk.Disk) -> None:
     """
     domain, target = move.domain, disk.target
     domain.wait_no_job(target, move.settings.job_timeout_s)
-    domain.start_mirror(
-        target,
-        move.open_link.socket(disk.mirror_channel),
-        move.open_link.export(disk.mirror_channel),
-        rate_bytes_per_s=move.governor.rate_bytes_per_s,
-    )
-    move.progress.phase(target, engine_disk.DiskPhase.MIRRORING)
+    begin_mirror(move, disk, move.governor.rate_bytes_per_s)
     while True:
         state = domain.mirror_state(target)
         if state is ports.MirrorState.READY:

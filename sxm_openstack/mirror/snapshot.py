@@ -72,12 +72,7 @@ class MirrorDisk(engine_step.Step):
                 recovery.mirror_again(move, disk)
                 return
             self._take_snapshot()
-            move.domain.start_mirror(
-                disk.target,
-                move.open_link.socket(disk.mirror_channel),
-                move.open_link.export(disk.mirror_channel),
-            )
-            move.progress.phase(disk.target, engine_disk.DiskPhase.MIRRORING)
+            recovery.begin_mirror(move, disk)
             move.domain.wait_mirror_ready(
                 disk.target, move.settings.job_timeout_s
             )

@@ -67,7 +67,7 @@ class VerifyBase(engine_step.Step):
 
     def _sample(self, chunk: int) -> Sequence[int]:
         settings = self._move.settings
-        seed = f'{settings.verify_seed}/{self.target}'
+        seed = f'{self._move.verify_seed}/{self.target}'
         chosen = content.sample(
             self._disk.size_bytes, chunk, settings.verify_percent, seed
         )
@@ -181,12 +181,10 @@ def _first_different(
             f'{disk.target} has {len(here)} chunks here and {len(there)} on '
             f'{move.peer}.'
         )
-    if chunks is None:
-        chunks = range(len(here))
-    for index, ours, theirs in zip(chunks, here, there, strict=True):
-        if ours != theirs:
-            return index
-    return None
+    position = content.first_different(here, there)
+    if position is None or chunks is None:
+        return position
+    return chunks[position]
 
 
 def _digests(

@@ -25,6 +25,8 @@ from nova import objects
 import nova.conf
 from oslo_log import log as logging
 
+from sxm_openstack.nova import peer
+
 CONF = nova.conf.CONF
 LOG = logging.getLogger(__name__)
 
@@ -66,12 +68,8 @@ def _finish(manager: Any, context: Any, instance: Any, dest: str) -> None:
             instance,
             dest,
             block_migration=True,
-            migrate_data=objects.LibvirtLiveMigrateData(
-                migration=_migration(context, instance),
-                block_migration=True,
-                is_shared_instance_path=False,
-                is_shared_block_storage=False,
-                instance_relative_path=instance.uuid,
+            migrate_data=peer.migrate_data(
+                instance, migration=_migration(context, instance)
             ),
             source_bdms=_without_volumes(context, instance),
         )

@@ -17,6 +17,7 @@ from collections.abc import Collection
 from collections.abc import Sequence
 import contextlib
 import dataclasses
+import secrets
 import threading
 import time
 
@@ -154,6 +155,7 @@ class MoveHost:
             progress=progress.Progress(disks, now, listener),
             settings=options.settings(),
             reread=options.settings,
+            verify_seed=secrets.token_hex(8),
         )
         session = sxm_session.Session(
             source.SourceMove(move, chosen, self._journal, runtime),

@@ -13,7 +13,6 @@
 """From Nova's configuration to what the layers below take."""
 
 import os
-import secrets
 
 import nova.conf
 
@@ -67,7 +66,6 @@ def settings() -> move.Settings:
         ),
         verify=content.Verify(CONF.sxm.verify),
         verify_percent=CONF.sxm.verify_sample_percent,
-        verify_seed=secrets.token_hex(8),
         storage_timeout_s=CONF.sxm.storage_timeout,
         link_timeout_s=CONF.sxm.link_timeout,
         job_timeout_s=CONF.sxm.handover_timeout,

@@ -130,10 +130,19 @@ def roll_back(manager: Any, instance: Any, dest: str) -> None:
         instance,
         dest,
         destroy_disks=True,
-        migrate_data=objects.LibvirtLiveMigrateData(
-            block_migration=True,
-            is_shared_instance_path=False,
-            is_shared_block_storage=False,
-            instance_relative_path=instance.uuid,
-        ),
+        migrate_data=migrate_data(instance),
+    )
+
+
+def migrate_data(instance: Any, **more: Any) -> Any:
+    """Nova's data of a migration with disks, made anew after a restart.
+
+    :param more: fields that are known as well.
+    """
+    return objects.LibvirtLiveMigrateData(
+        block_migration=True,
+        is_shared_instance_path=False,
+        is_shared_block_storage=False,
+        instance_relative_path=instance.uuid,
+        **more,
     )

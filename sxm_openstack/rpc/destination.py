@@ -21,6 +21,7 @@ Version history of the interface, namespace ``sxm``:
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Sequence
+import dataclasses
 from typing import Any
 from typing import Protocol
 
@@ -86,14 +87,14 @@ class DestinationEndpoint:
     ) -> dict[str, Any]:
         loaded = _load(disks)
         side = self._side(instance, peer, loaded)
-        return _dump_endpoint(side.prepare(loaded))
+        return dataclasses.asdict(side.prepare(loaded))
 
     def sxm_reconnect(
         self, context: Any, instance: Any, peer: str, disks: list[Any]
     ) -> dict[str, Any]:
         loaded = _load(disks)
         side = self._side(instance, peer, loaded)
-        return _dump_endpoint(side.reconnect(loaded))
+        return dataclasses.asdict(side.reconnect(loaded))
 
     def sxm_hand_over(
         self, context: Any, instance: Any, peer: str, disks: list[Any]
@@ -293,14 +294,6 @@ def _first_line(error: Exception) -> str:
 
 def _dump(disks: Sequence[engine_disk.Disk]) -> list[dict[str, Any]]:
     return [disk.to_dict() for disk in disks]
-
-
-def _dump_endpoint(endpoint: ports.Endpoint) -> dict[str, Any]:
-    return {
-        'address': endpoint.address,
-        'port': endpoint.port,
-        'token': endpoint.token,
-    }
 
 
 def _load(disks: Sequence[Any]) -> list[engine_disk.Disk]:

@@ -19,6 +19,7 @@ import pathlib
 
 from sxm_openstack import exception
 from sxm_openstack.engine import disk as engine_disk
+from sxm_openstack.engine import files
 from sxm_openstack.storage import image
 
 _UNFINISHED = '.sxm-new'
@@ -52,7 +53,7 @@ class StorageDriver(abc.ABC):
         if not self.exists(disk.path):
             pathlib.Path(disk.path).parent.mkdir(parents=True, exist_ok=True)
             image.create(disk.path, self.format, disk.size_bytes)
-            _sync_directory(disk.path)
+            files.sync_directory(os.path.dirname(disk.path))
         found = image.info(disk.path, disk.format)
         if found.size_bytes < disk.size_bytes:
             raise exception.MoveFailed(
@@ -107,7 +108,7 @@ class StorageDriver(abc.ABC):
             os.rename(unfinished, path)
         finally:
             pathlib.Path(unfinished).unlink(missing_ok=True)
-        _sync_directory(path)
+        files.sync_directory(os.path.dirname(path))
 
     def exists(self, path: str) -> bool:
         return os.path.lexists(path)
@@ -149,12 +150,3 @@ class StorageDriver(abc.ABC):
         """Delete a file if it is there, and what was to become it."""
         for name in (path, f'{path}{_UNFINISHED}'):
             pathlib.Path(name).unlink(missing_ok=True)
-
-
-def _sync_directory(path: str) -> None:
-    """See that a new name of a file is on the disk."""
-    descriptor = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -34,6 +34,7 @@ import time
 from typing import Any
 
 from sxm_openstack import exception
+from sxm_openstack.engine import content
 from sxm_openstack.engine import disk as engine_disk
 from sxm_openstack.transfer import base
 from sxm_openstack.transfer import copier_client
@@ -327,11 +328,11 @@ def _compare(
     here: Sequence[str],
     there: Sequence[str],
 ) -> None:
-    for index, (ours, theirs) in enumerate(zip(here, there, strict=True)):
-        if ours != theirs:
-            raise exception.VerifyFailed(
-                f'{destination.place} differs from {source.place} at or '
-                f'after offset {index * _CHUNK_BYTES}.',
-                remedy='Check the storage of the destination; the source is '
-                'unchanged.',
-            )
+    position = content.first_different(here, there)
+    if position is not None:
+        raise exception.VerifyFailed(
+            f'{destination.place} differs from {source.place} at or after '
+            f'offset {position * _CHUNK_BYTES}.',
+            remedy='Check the storage of the destination; the source is '
+            'unchanged.',
+        )

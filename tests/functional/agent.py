@@ -220,13 +220,13 @@ class Agent:
         self, server: str, peer: str, disks: list[dict[str, typing.Any]]
     ) -> dict[str, typing.Any]:
         side = self._arrival(server, peer)
-        return _dump(side.prepare(_load(disks)))
+        return dataclasses.asdict(side.prepare(_load(disks)))
 
     def reconnect(
         self, server: str, peer: str, disks: list[dict[str, typing.Any]]
     ) -> dict[str, typing.Any]:
         side = self._arrival(server, peer)
-        return _dump(side.reconnect(_load(disks)))
+        return dataclasses.asdict(side.reconnect(_load(disks)))
 
     def hand_over(
         self, server: str, peer: str, disks: list[dict[str, typing.Any]]
@@ -335,14 +335,6 @@ class Agent:
     def leftovers(self, server: str) -> dict[str, list[str]]:
         """What a move has left on this host: should be empty lists."""
         return parts.leftovers(server, self._journal)
-
-
-def _dump(endpoint: ports.Endpoint) -> dict[str, typing.Any]:
-    return {
-        'address': endpoint.address,
-        'port': endpoint.port,
-        'token': endpoint.token,
-    }
 
 
 def _load(

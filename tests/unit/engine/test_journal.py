@@ -332,6 +332,6 @@ class TestHold(JournalTestCase):
 
     def test_the_directory_itself_survives_a_power_cut(self):
         synced = []
-        with mock.patch.object(journal, '_sync_directory', synced.append):
+        with mock.patch.object(journal.files, 'sync_directory', synced.append):
             self.journal.write(RECORD)
         self.assertIn(self.path.parent, synced)

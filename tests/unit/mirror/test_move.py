@@ -435,16 +435,17 @@ class TestControl(MoveTestCase):
         self.assertEqual(1 << 16, last)
 
     def test_a_seed_is_no_change(self):
-        """It is drawn anew each time that the options are read."""
-        made = self.make(settings=mirror_move.Settings(verify_seed='first'))
-        seeds = iter(range(1000))
-        made.source.move.reread = lambda: mirror_move.Settings(
-            verify_seed=str(next(seeds))
+        """It is the move's own: the options are read without it."""
+        made = self.make(settings=mirror_move.Settings())
+        made.source.move.verify_seed = 'first'
+        reads = iter(range(1000))
+        made.source.move.reread = lambda: (
+            next(reads) >= 0 and (mirror_move.Settings())
         )
         with self.assertNoLogs(mirror_move.LOG, 'INFO'):
             made.source.run()
-        self.assertEqual('first', made.source.move.settings.verify_seed)
-        self.assertGreater(next(seeds), 0)
+        self.assertEqual('first', made.source.move.verify_seed)
+        self.assertGreater(next(reads), 0)
 
     def test_storage_timeout(self):
         made = self.make(settings=mirror_move.Settings(storage_timeout_s=0.5))

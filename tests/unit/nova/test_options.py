@@ -73,6 +73,10 @@ class TestOptions(unittest.TestCase):
         fields = {field.name for field in dataclasses.fields(before.limits)}
         self.assertEqual(fields, self.changed(before.limits, after.limits))
 
+    def test_the_settings_of_a_move_are_the_same_each_time(self):
+        self.read(verify='sample')
+        self.assertEqual(options.settings(), options.settings())
+
     def test_transfer(self):
         self.read(tls_directory='/pki', watchdog_timeout=7)
         found = options.transfer().settings
